@@ -1,0 +1,141 @@
+# make          build the programs into bin/
+# make deps     install the Debian packages that are missing
+# make demo     train a small model on real text of this machine and show what it learnt
+# make check    run all tests; asan, tsan: the same under sanitizers; fuzz: hostile files
+# make bench lint install uninstall clean
+# Variables: CC CFLAGS LDFLAGS, B (where to build), DESTDIR PREFIX, FUZZ_SECONDS
+
+PREFIX ?= /usr/local
+CFLAGS ?= -O3 -g
+B ?= bin
+FUZZ_SECONDS ?= 30
+export B
+
+# -Wno-sign-conversion: int counts index and size arrays throughout; their signs are checked where
+# they enter, and a cast at each use would hide the narrowings that -Wconversion does find.
+WARN = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
+# -ffp-contract=off: fused multiply-adds stand where the source writes them and nowhere else.
+OWN = -std=gnu11 -D_GNU_SOURCE -Ilib -pthread -ffp-contract=off $(WARN)
+LDLIBS = -Wl,--as-needed -lopenblas -lcsv -ljansson -lz -lm
+
+DEPS = gcc make libc6-dev libopenblas-dev libcsv-dev libjansson-dev zlib1g-dev \
+	perl mandoc bible-kjv libpython3-stdlib
+
+# The kernels are one source, compiled for each instruction set and chosen at run time.
+KERN = $(if $(filter x86_64,$(shell uname -m)),avx512 avx2) portable
+KERN_avx512 = -march=x86-64-v4 -mprefer-vector-width=512
+KERN_avx2 = -march=x86-64-v3
+
+O = $(B)/obj
+KERN_C = $(wildcard lib/math/kern.c)
+LIB_C = $(filter-out $(KERN_C),$(wildcard lib/*/*.c))
+LIB_O = $(LIB_C:%.c=$(O)/%.o) $(if $(KERN_C),$(KERN:%=$(O)/lib/math/kern_%.o))
+PROGRAMS = $(patsubst cmd/%.c,$(B)/%,$(wildcard cmd/*.c))
+TESTS = $(patsubst %.c,$(B)/%.t,$(wildcard t/[0-9]*.c))
+BENCHES = $(patsubst %.c,$(B)/%,$(wildcard t/bench/*.c))
+FUZZERS = $(patsubst %.c,$(B)/%,$(wildcard t/fuzz/*.c))
+PAGES = $(wildcard man/*.[157])
+
+all: $(PROGRAMS)
+
+$(KERN:%=$(O)/lib/math/kern_%.o): $(O)/lib/math/kern_%.o: lib/math/kern.c $(O)/flags
+	@mkdir -p $(@D); echo "CC $@"
+	@$(CC) $(OWN) $(CFLAGS) $(KERN_$*) -DKERN=$* -MMD -MP -c -o $@ $<
+$(O)/%.o: %.c $(O)/flags
+	@mkdir -p $(@D); echo "CC $@"
+	@$(CC) $(OWN) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/libmoe.a: $(LIB_O)
+	@rm -f $@; $(AR) rcs $@ $^
+$(PROGRAMS): $(B)/%: $(O)/cmd/%.o
+$(TESTS): $(B)/%.t: $(O)/%.o
+$(BENCHES) $(FUZZERS): $(B)/%: $(O)/%.o
+$(PROGRAMS) $(TESTS) $(BENCHES) $(FUZZERS): $(B)/libmoe.a
+	@mkdir -p $(@D); echo "LD $@"
+	@$(CC) $(CFLAGS) -pthread $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libmoe.a $(LDLIBS)
+-include $(LIB_O:.o=.d) $(patsubst %.c,$(O)/%.d,$(wildcard cmd/*.c t/[0-9]*.c t/*/*.c))
+
+# A file that changes with the flags: other flags, another build.
+$(O)/flags: force
+	@mkdir -p $(@D); echo '$(CC) $(OWN) $(CFLAGS) $(LDFLAGS)' | cmp -s - $@ || \
+		echo '$(CC) $(OWN) $(CFLAGS) $(LDFLAGS)' >$@
+# With -j, too, `make deps check` first brings the compiler and then uses it.
+ifneq (,$(filter deps,$(MAKECMDGOALS)))
+$(O)/flags: | deps
+endif
+
+deps:
+	@missing=$$(for p in $(DEPS); do dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | \
+		grep -q ' ok installed$$' || printf ' %s' $$p; done); \
+	[ "$$missing" ] || { echo "deps: nothing is missing"; exit 0; }; \
+	get="apt-get install -y --no-install-recommends$$missing"; \
+	case $$(id -u) in 0) root= ;; *) root='sudo ' ;; esac; \
+	if command -v $${root:-apt-get} >/dev/null; then \
+		echo "deps: $${root}apt-get update; $$root$$get"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		$${root}apt-get -q update; $$root$$get && exit 0; \
+	fi; \
+	echo "deps: not installed:$$missing"; echo "deps: as root, run: $$get"; exit 1
+
+demo: all
+	@sh t/demo.sh
+
+check: all $(TESTS)
+	@prove -j2 t/*.t $(TESTS)
+
+# A sanitizer's report exits 99, which no test expects.
+SAN = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+asan tsan fuzz: export ASAN_OPTIONS = exitcode=99
+asan tsan fuzz: export LSAN_OPTIONS = exitcode=99
+asan tsan fuzz: export TSAN_OPTIONS = exitcode=99
+asan tsan fuzz: export UBSAN_OPTIONS = exitcode=99:print_stacktrace=1
+asan:
+	@$(MAKE) B=bin/asan CFLAGS='$(SAN) -fsanitize=address,undefined' check
+tsan:
+	@$(MAKE) B=bin/tsan CFLAGS='$(SAN) -fsanitize=thread' check-threads
+
+# The families that compute in parallel: math, model, train.
+THREADED = $(filter t/2% t/4% t/5%,$(TESTS:$(B)/%=%))
+check-threads: all $(THREADED:%=$(B)/%)
+	@prove -j2 $(wildcard t/[245]*.t) $(THREADED:%=$(B)/%)
+
+fuzz:
+	@command -v clang >/dev/null || \
+		{ echo 'fuzz: as root, run: apt-get install clang'; exit 1; }
+	@$(MAKE) B=bin/fuzz CC=clang \
+		CFLAGS='$(SAN) -fsanitize=fuzzer,address,undefined' fuzzers
+fuzzers: $(FUZZERS)
+	@for f in $(FUZZERS); do mkdir -p $$f.corpus && \
+		$$f -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$$f- \
+		$$f.corpus testdata/fuzz/$${f##*/} || exit 1; done
+
+bench: all $(BENCHES)
+	@echo bench,config,ours,peer,unit,ratio,share_of_peak
+	@for b in $(BENCHES); do $$b || exit 1; done
+
+lint:
+	@for p in clang-format cppcheck mandoc; do command -v $$p >/dev/null || \
+		{ echo "lint: as root, run: apt-get install $$p"; exit 1; }; done
+	clang-format --dry-run -Werror $(wildcard lib/*/*.[ch] cmd/*.[ch] t/*.[ch] t/*/*.[ch])
+	cppcheck -q --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
+		-Ilib -D_GNU_SOURCE -DKERN=portable \
+		'-Djson_object_foreach(o, k, v)=while (next(o, &k, &v))' lib cmd
+	mandoc -Tlint -Wwarning $(PAGES)
+
+BIN = $(DESTDIR)$(PREFIX)/bin
+MAN = $(DESTDIR)$(PREFIX)/share/man
+install: all
+	install -d "$(BIN)" "$(MAN)/man1" "$(MAN)/man5" "$(MAN)/man7"
+	install $(PROGRAMS) "$(BIN)"
+	for p in $(PAGES:man/%=%); do install -m 644 man/$$p "$(MAN)/man$${p##*.}" || exit 1; done
+uninstall:
+	for p in $(notdir $(PROGRAMS)); do rm -f "$(BIN)/$$p"; done
+	for p in $(PAGES:man/%=%); do rm -f "$(MAN)/man$${p##*.}/$$p"; done
+
+clean:
+	rm -rf $(B)
+
+.PHONY: all deps demo check asan tsan check-threads fuzz fuzzers bench lint install uninstall \
+	clean force
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:

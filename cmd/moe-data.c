@@ -1,0 +1,473 @@
+/* moe-data: find real text on this machine, turn text into tokens and back, pack tokens. */
+#include "base/err.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/opt.h"
+#include "data/bpe.h"
+#include "data/text.h"
+#include "data/tokens.h"
+#include "io/table.h"
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct args {
+	char *output, *bpe, *gpt2, *llama2;
+	size_t limit;
+	int vocab;
+	bool help, version;
+} args = {.output = "-"};
+
+#define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
+	{                                                                                     \
+		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help \
+	}
+static const struct opt rows[] = {
+	ROW("output", 'o', OPT_TEXT, output, 0, 0, "FILE", "write here; .gz is compressed"),
+	ROW("limit", 0, OPT_BYTES, limit, 1, 0x1p53, "BYTES", "text: stop after so many bytes"),
+	ROW("vocab", 0, OPT_INT, vocab, 257, BPE_MOST, "N", "bpe: tokens to make"),
+	ROW("bpe", 0, OPT_TEXT, bpe, 0, 0, "FILE", "tokens of a table made by moe-data bpe"),
+	ROW("gpt2", 0, OPT_TEXT, gpt2, 0, 0, "VOCAB",
+	    "tokens of GPT-2; MERGES is the first operand"),
+	ROW("llama2", 0, OPT_TEXT, llama2, 0, 0, "FILE", "tokens of a tokenizer of llama2.c"),
+	ROW("help", 'h', OPT_FLAG, help, 0, 1, NULL, "print this"),
+	ROW("version", 'V', OPT_FLAG, version, 0, 1, NULL, "print the version"),
+};
+static struct opt_table options = {
+	.program = "moe-data",
+	.synopsis = "moe-data text\n"
+		    "moe-data text [--limit BYTES] [-o FILE] NAME\n"
+		    "moe-data bpe --vocab N -o FILE TEXT...\n"
+		    "moe-data encode TABLE [-o FILE] [TEXT...]\n"
+		    "moe-data decode TABLE [-o FILE] [TOKENS]\n"
+		    "moe-data pack TABLE -o FILE TEXT...\n"
+		    "where TABLE is --bpe FILE, --gpt2 VOCAB MERGES or --llama2 FILE\n",
+	.row = rows,
+	.n = sizeof(rows) / sizeof(rows[0]),
+	.values = &args,
+};
+
+static void __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("moe-data: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	putc('\n', stderr);
+	va_end(ap);
+}
+
+/* Say what is wrong with the command line: the exit status of that, 2. */
+static int __attribute__((format(printf, 1, 2))) usage(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("moe-data: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputs(" (-h for usage)\n", stderr);
+	va_end(ap);
+	return 2;
+}
+
+/* --- text --- */
+
+static int list_texts(void)
+{
+	struct row r = {.f = file_create(args.output)};
+
+	if (!r.f)
+		return -1;
+	row_header(&r, "name,bytes,package,present,what");
+	for (int i = 0; i < text_count(); i++) {
+		const struct text *t = text_at(i);
+		int64_t n = text_write(t, INT64_MAX, NULL);
+
+		if (n < 0)
+			goto err;
+		row_text(&r, t->name);
+		row_long(&r, n);
+		row_text(&r, t->package);
+		row_long(&r, n > 0);
+		row_text(&r, t->what);
+		if (row_end(&r) < 0)
+			goto err;
+	}
+	return file_close(r.f);
+err:
+	file_close(r.f);
+	return -1;
+}
+
+static int text(char **v, int n)
+{
+	const struct text *t = n > 0 ? text_find(v[0]) : NULL;
+	struct file *f;
+	int64_t there;
+
+	if (n == 0 && args.limit)
+		return usage("--limit without the NAME of a text");
+	if (n == 0)
+		return list_texts();
+	if (!t)
+		return usage("%s", err_text());
+	there = text_write(t, 1, NULL);
+	if (there < 0)
+		return -1;
+	if (there == 0)
+		return err_set(
+			"%s is not on this machine (expected the package: apt-get install %s)",
+			t->name, t->package);
+	f = file_replace(args.output);
+	if (!f)
+		return -1;
+	if (text_write(t, args.limit ? (int64_t)args.limit : INT64_MAX, f) < 0) {
+		file_abandon(f);
+		return -1;
+	}
+	return file_commit(f);
+}
+
+/* --- tables --- */
+
+/* All n files in memory, one after the other. */
+static unsigned char *read_all(char **v, int n, size_t *size)
+{
+	unsigned char *all = mem_grow(NULL, 1, 1);
+
+	*size = 0;
+	for (int i = 0; i < n; i++) {
+		size_t k;
+		char *p = file_slurp(v[i], &k);
+
+		if (!p) {
+			free(all);
+			return NULL;
+		}
+		all = mem_grow(all, *size + k + 1, 1);
+		memcpy(all + *size, p, k);
+		*size += k;
+		free(p);
+	}
+	return all;
+}
+
+static int train(char **v, int n)
+{
+	unsigned char *p;
+	struct bpe *b;
+	size_t size;
+	int r = -1;
+
+	if (!args.vocab)
+		return usage("how many tokens? (expected --vocab N)");
+	p = read_all(v, n, &size);
+	if (!p)
+		return -1;
+	b = bpe_train(p, size, args.vocab);
+	if (b)
+		r = bpe_save(b, args.output);
+	if (r == 0 && bpe_vocab(b) < args.vocab)
+		say("%s: %d tokens, not %d: after them no pair repeats", args.output, bpe_vocab(b),
+		    args.vocab);
+	bpe_free(b);
+	free(p);
+	return r;
+}
+
+/* The table that the options name; with --gpt2 the first of the n operands is its second file. */
+static struct bpe *load_table(char ***v, int *n)
+{
+	if (args.bpe)
+		return bpe_load(args.bpe);
+	if (args.llama2)
+		return bpe_load_llama2(args.llama2);
+	++*v;
+	--*n;
+	return bpe_load_gpt2(args.gpt2, (*v)[-1]);
+}
+
+/* --- encode, decode, pack --- */
+
+static int put_tokens(struct file *f, const uint32_t *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (file_print(f, "%" PRIu32 "\n", v[i]) < 0)
+			return -1;
+	return 0;
+}
+
+static int encode(char **v, int n)
+{
+	struct bpe *b = load_table(&v, &n);
+	struct file *f = b ? file_replace(args.output) : NULL;
+	char *standard[] = {"-"};
+	int r = f ? 0 : -1;
+
+	if (n == 0) {
+		v = standard;
+		n = 1;
+	}
+	for (int i = 0; r == 0 && i < n; i++) {
+		size_t size;
+		char *p = file_slurp(v[i], &size);
+		uint32_t *t = NULL;
+
+		r = -1;
+		if (p) {
+			size_t count = bpe_encode(b, (unsigned char *)p, size, &t);
+
+			r = put_tokens(f, t, count);
+		}
+		free(t);
+		free(p);
+	}
+	if (r == 0)
+		r = file_commit(f);
+	else
+		file_abandon(f);
+	bpe_free(b);
+	return r;
+}
+
+/* Where decoding has come to. */
+struct decoder {
+	const struct bpe *b;
+	struct file *f;
+	uint32_t before;
+};
+
+static int put_bytes(struct decoder *d, uint32_t token)
+{
+	size_t n;
+	const unsigned char *p = bpe_next(d->b, d->before, token, &n);
+
+	d->before = token;
+	return file_write(d->f, p, n);
+}
+
+/* Token numbers between blanks and line ends. */
+static int decode_text(struct decoder *d, const char *file, const char *p)
+{
+	uint32_t vocab = (uint32_t)bpe_vocab(d->b);
+	int line = 1;
+
+	for (;; p++) {
+		size_t n = strcspn(p, " \t\r\n"), digits = strspn(p, "0123456789");
+		uint64_t x = 0;
+
+		for (size_t i = 0; i < digits && x < vocab; i++)
+			x = 10 * x + (uint64_t)(p[i] - '0');
+		if (digits < n || x >= vocab)
+			return err_set("%s:%d: \"%.*s\" is no token (expected 0 to %" PRIu32 ")",
+				       file, line, n < 40 ? (int)n : 40, p, vocab - 1);
+		if (n > 0 && put_bytes(d, (uint32_t)x) < 0)
+			return -1;
+		p += n;
+		if (!*p)
+			return 0;
+		line += *p == '\n';
+	}
+}
+
+static int decode_pack(struct decoder *d, const char *file)
+{
+	struct tokens *t = tokens_open(file);
+	int r = 0;
+
+	if (!t)
+		return -1;
+	if (t->vocab > bpe_vocab(d->b))
+		r = err_set("%s: a vocabulary of %d (expected at most the table's %d)", file,
+			    t->vocab, bpe_vocab(d->b));
+	for (size_t i = 0; r == 0 && i < t->n; i++) {
+		int32_t x;
+
+		tokens_get(t, i, 1, &x);
+		r = put_bytes(d, (uint32_t)x);
+	}
+	tokens_close(t);
+	return r;
+}
+
+static int decode_file(struct decoder *d, const char *file)
+{
+	size_t n;
+	char *p = file_slurp(file, &n);
+	int r = -1;
+
+	if (!p)
+		return -1;
+	if (n >= 10 && memcmp(p, "moe-tokens", 10) == 0)
+		r = decode_pack(d, file);
+	else if (strlen(p) < n)
+		err_set("%s: a zero byte (expected numbers of tokens)", file);
+	else
+		r = decode_text(d, file, p);
+	free(p);
+	return r;
+}
+
+static int decode(char **v, int n)
+{
+	struct decoder d = {.b = load_table(&v, &n), .before = UINT32_MAX};
+	int r = -1;
+
+	if (d.b)
+		d.f = file_replace(args.output);
+	if (d.f)
+		r = decode_file(&d, n > 0 ? v[0] : "-");
+	if (r == 0)
+		r = file_commit(d.f);
+	else
+		file_abandon(d.f);
+	bpe_free((struct bpe *)d.b);
+	return r;
+}
+
+/* The tokens of all n files; each file is encoded by itself. */
+static uint32_t *encode_all(const struct bpe *b, char **v, int n, size_t *count)
+{
+	uint32_t *all = mem_grow(NULL, 1, sizeof(*all)), *t;
+
+	*count = 0;
+	for (int i = 0; i < n; i++) {
+		size_t size, k;
+		char *p = file_slurp(v[i], &size);
+
+		if (!p) {
+			free(all);
+			return NULL;
+		}
+		k = bpe_encode(b, (unsigned char *)p, size, &t);
+		free(p);
+		all = mem_grow(all, *count + k + 1, sizeof(*all));
+		memcpy(all + *count, t, k * sizeof(*all));
+		*count += k;
+		free(t);
+	}
+	return all;
+}
+
+static int pack(char **v, int n)
+{
+	struct bpe *b;
+	uint32_t *t;
+	size_t count;
+	int r = -1;
+
+	if (strcmp(args.output, "-") == 0 && isatty(STDOUT_FILENO))
+		return usage("packed tokens are no text for a terminal (expected -o FILE)");
+	b = load_table(&v, &n);
+	if (!b)
+		return -1;
+	t = encode_all(b, v, n, &count);
+	if (t)
+		r = tokens_pack(args.output, bpe_vocab(b), t, count);
+	free(t);
+	bpe_free(b);
+	return r;
+}
+
+/* --- the command line --- */
+
+static bool given(const char *name)
+{
+	return opt_given(&options, name);
+}
+
+static const struct verb {
+	const char *name;
+	int least, most; /* operands */
+	bool table;	 /* needs a table */
+	int (*run)(char **, int);
+} verbs[] = {
+	{"text", 0, 1, false, text},	      {"bpe", 1, INT_MAX, false, train},
+	{"encode", 0, INT_MAX, true, encode}, {"decode", 0, 1, true, decode},
+	{"pack", 1, INT_MAX, true, pack},
+};
+
+/* The options fit the verb and its n operands: 0, or 2 with a message. */
+static int check(const struct verb *v, int n)
+{
+	int tables = given("bpe") + given("gpt2") + given("llama2");
+	int merges = v->table && given("gpt2");
+
+	if (given("limit") && v->run != text)
+		return usage("--limit goes with text");
+	if (given("vocab") && v->run != train)
+		return usage("--vocab goes with bpe");
+	if (tables > 0 && !v->table)
+		return usage("%s takes no table (--bpe, --gpt2 and --llama2 go with encode, "
+			     "decode, pack)",
+			     v->name);
+	if (tables != 1 && v->table)
+		return usage("%s: %d tables (expected one of --bpe, --gpt2, --llama2)", v->name,
+			     tables);
+	if (merges && n == 0)
+		return usage("--gpt2 VOCAB needs the MERGES as the first operand");
+	n -= merges;
+	if (n < v->least)
+		return usage("%s: nothing to read (expected TEXT)", v->name);
+	if (n > v->most)
+		return usage("%s: %d operands (expected at most %d)", v->name, n, v->most);
+	return 0;
+}
+
+static int run(const struct opt_many *words)
+{
+	const struct verb *v = verbs, *end = verbs + sizeof(verbs) / sizeof(verbs[0]);
+	int status;
+
+	if (words->n == 0)
+		return usage("nothing to do (expected text, bpe, encode, decode or pack)");
+	while (v < end && strcmp(v->name, words->v[0]) != 0)
+		v++;
+	if (v == end)
+		return usage("%s: no such command (expected text, bpe, encode, decode or pack)",
+			     words->v[0]);
+	status = check(v, words->n - 1);
+	if (status == 0)
+		status = v->run(words->v + 1, words->n - 1);
+	if (status < 0)
+		say("%s", err_text());
+	return status < 0 ? 1 : status;
+}
+
+static int finish(int status)
+{
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		say("standard output: write error");
+		return 1;
+	}
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct opt_many words = {0};
+	int status;
+
+	if (opt_parse(&options, argc, argv, &words) < 0) {
+		status = usage("%s", err_text());
+	} else if (args.help) {
+		opt_usage(&options, stdout);
+		status = finish(0);
+	} else if (args.version) {
+		puts("moe-data 1");
+		status = finish(0);
+	} else {
+		status = run(&words);
+	}
+	for (int i = 0; i < words.n; i++)
+		free(words.v[i]);
+	free(words.v);
+	opt_free(&options);
+	return status;
+}

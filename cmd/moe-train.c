@@ -1,0 +1,481 @@
+/* moe-train: train a mixture-of-experts model, evaluate it, continue a text with it. */
+#include "base/mem.h"
+#include "base/task.h"
+#include "base/tick.h"
+#include "data/bpe.h"
+#include "math/blas.h"
+#include "program.h"
+#include "io/trace.h"
+#include "train/eval.h"
+#include "train/sample.h"
+#include "train/state.h"
+#include "train/train.h"
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct args {
+	struct recipe recipe;
+	char *dir, *book, *timing, *csv[RUN_CSVS], *eval, *sample;
+	char *bpe, *gpt2, *llama2, *kernels;
+	int workers;
+	long ckpt_every, tokens;
+	double temp;
+	bool verbose, greedy, dry_run, help, version;
+} args = {.ckpt_every = 250, .tokens = 256, .temp = 1};
+
+#define ROW(name, letter, kind, member, lo, hi, words, help)                                       \
+	{                                                                                          \
+		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help      \
+	}
+static const struct opt ambient[] = {
+	ROW("output", 'o', OPT_TEXT, dir, 0, 0, "RUN", "the run's directory"),
+	ROW("recipe", 'c', OPT_TEXT, book, 0, 0, "FILE", "read options, one \"name value\" a line"),
+	ROW("jobs", 'j', OPT_INT, workers, 1, 256, "N", "workers; else one per processor"),
+	ROW("verbose", 'v', OPT_FLAG, verbose, 0, 1, NULL, "progress, also when not on a terminal"),
+	ROW("ckpt-every", 0, OPT_LONG, ckpt_every, 1, 0x1p40, "STEPS", "between checkpoints"),
+	ROW("timing", 0, OPT_TEXT, timing, 0, 0, "FILE", "CSV of each step's seconds by part"),
+	ROW("loss-csv", 0, OPT_TEXT, csv[RUN_LOSS], 0, 0, "FILE", "instead of RUN/loss.csv"),
+	ROW("experts-csv", 0, OPT_TEXT, csv[RUN_EXPERTS], 0, 0, "FILE",
+	    "instead of RUN/experts.csv; with --eval the census of the file"),
+	ROW("events-csv", 0, OPT_TEXT, csv[RUN_EVENTS], 0, 0, "FILE", "instead of RUN/events.csv"),
+	ROW("layers-csv", 0, OPT_TEXT, csv[RUN_LAYERS], 0, 0, "FILE", "instead of RUN/layers.csv"),
+	ROW("trace-csv", 0, OPT_TEXT, csv[RUN_TRACE], 0, 0, "FILE",
+	    "instead of RUN/trace.csv.gz; with --eval the routing of the file"),
+	ROW("kernels", 0, OPT_TEXT, kernels, 0, 0, "avx512|avx2|portable",
+	    "instruction set; else the best there is"),
+	ROW("dry-run", 0, OPT_FLAG, dry_run, 0, 1, NULL, "say what the run would take, and stop"),
+	ROW("eval", 0, OPT_TEXT, eval, 0, 0, "CKPT", "print a checkpoint's loss on DATA"),
+	ROW("sample", 0, OPT_TEXT, sample, 0, 0, "CKPT", "continue the text on standard input"),
+	ROW("tokens", 0, OPT_LONG, tokens, 0, 0x1p30, "N", "--sample: tokens to add"),
+	ROW("temp", 0, OPT_REAL, temp, 0, 100, "X", "--sample: temperature"),
+	ROW("greedy", 0, OPT_FLAG, greedy, 0, 1, NULL, "--sample: always the likeliest token"),
+	ROW("bpe", 0, OPT_TEXT, bpe, 0, 0, "FILE", "--sample: a table of moe-data bpe"),
+	ROW("gpt2", 0, OPT_TEXT, gpt2, 0, 0, "VOCAB", "--sample: GPT-2's; MERGES is the operand"),
+	ROW("llama2", 0, OPT_TEXT, llama2, 0, 0, "FILE", "--sample: a tokenizer of llama2.c"),
+	ROW("help", 'h', OPT_FLAG, help, 0, 1, NULL, "print this"),
+	ROW("version", 'V', OPT_FLAG, version, 0, 1, NULL, "print the version"),
+};
+enum { AMBIENT = sizeof ambient / sizeof *ambient };
+
+static struct opt rows[RECIPE_ROWS + AMBIENT];
+static struct opt_table table = {
+	.program = "moe-train",
+	.synopsis = "moe-train [options] -o RUN [NAME=]DATA[@STEP]...\n"
+		    "moe-train [options] --dry-run [DATA...]\n"
+		    "moe-train --eval CKPT [--seq N] DATA\n"
+		    "moe-train --sample CKPT [--tokens N] [--temp X | --greedy] <PROMPT\n",
+	.row = rows,
+	.values = &args,
+};
+
+static volatile sig_atomic_t stop;
+static double peak; /* GF/s of all workers, 0 when not measured */
+
+static void
+on_signal(int signal)
+{
+	(void)signal;
+	stop = 1;
+}
+
+static bool
+talks(void)
+{
+	return args.verbose || isatty(STDERR_FILENO);
+}
+
+static int
+start(void)
+{
+	if (kern_choose(args.kernels) != 0)
+		return -1;
+	blas_start();
+	return task_start(args.workers);
+}
+
+/* ---- training ---- */
+
+static void
+ready(void *arg, const struct shape *s, long step)
+{
+	(void)arg;
+	if (!talks())
+		return;
+	peak = blas_peak(0.25);
+	fprintf(stderr,
+		"moe-train: %s kernels, OpenBLAS %s%s, %d workers, sgemm peak %.0f GF/s\n"
+		"moe-train: %ld parameters, %.0f active; %.3g FLOPs per token; from step %ld\n",
+		kern->name, blas_kernel(), blas_user() ? " (OPENBLAS_CORETYPE)" : "", task_workers(),
+		peak, shape_params(s), shape_active(s), shape_flops(s, args.recipe.seq), step);
+}
+
+/* One line, rewritten on a terminal, else now and then. */
+static void
+progress(void *arg, const struct train_progress *p)
+{
+	static double last, rate;
+	const double now = tick_now();
+	const bool terminal = isatty(STDERR_FILENO), val = !isnan(p->val_loss);
+
+	(void)arg;
+	rate = rate > 0 ? 0.9 * rate + 0.1 * p->tokens_per_s : p->tokens_per_s;
+	if (!talks() || (!val && p->step < p->steps && now - last < (terminal ? 0.2 : 5)))
+		return;
+	last = now;
+	fprintf(stderr, "%sstep %ld/%ld %s loss %.4f", terminal ? "\r\033[K" : "", p->step, p->steps,
+		p->domain, p->loss);
+	if (val)
+		fprintf(stderr, " val %.4f", p->val_loss);
+	fprintf(stderr, " %.0f tok/s", rate);
+	if (peak > 0)
+		fprintf(stderr, " %.0f%% of peak", 100 * rate * p->flops / p->tokens_per_s / 1e9 / peak);
+	fprintf(stderr, " ETA %.0f s",
+		(double)(p->steps - p->step) * args.recipe.batch * args.recipe.seq *
+			args.recipe.accum / rate);
+	if (!terminal || val || p->step == p->steps)
+		putc('\n', stderr);
+	fflush(stderr);
+}
+
+static int
+train(void)
+{
+	struct train t = {.recipe = &args.recipe,
+			  .table = &table,
+			  .dir = args.dir,
+			  .ckpt_every = args.ckpt_every,
+			  .timing = args.timing,
+			  .stop = &stop,
+			  .ready = ready,
+			  .progress = progress};
+	struct sigaction a = {.sa_handler = on_signal};
+
+	memcpy(t.csv, args.csv, sizeof t.csv);
+	sigaction(SIGINT, &a, NULL);
+	sigaction(SIGTERM, &a, NULL);
+	switch (train_run(&t)) {
+	case TRAIN_DONE:
+		return 0;
+	case TRAIN_STOPPED:
+		say("interrupted; the same command goes on from the checkpoint in %s", args.dir);
+		return 1;
+	default:
+		return -1;
+	}
+}
+
+/* ---- --dry-run ---- */
+
+/* Seconds of a run, from a step's share of the products' speed as measured on this machine. */
+static double
+expected(const struct train_plan *p)
+{
+	return p->tokens * p->flops / (0.65e9 * blas_peak(0.25));
+}
+
+static int
+dry_run(void)
+{
+	struct train_plan p;
+	struct tokens *t = NULL;
+
+	if (args.recipe.data.n > 0) {
+		struct schedule s;
+		if (schedule_open(&s, args.recipe.data.v, args.recipe.data.n, args.recipe.val_frac,
+				  args.recipe.seq) != 0)
+			return -1;
+		if (!args.recipe.vocab)
+			args.recipe.vocab = s.data[0]->vocab;
+		schedule_close(&s);
+	}
+	(void)t;
+	if (!args.recipe.vocab)
+		args.recipe.vocab = 256;
+	if (train_plan(&args.recipe, &p) != 0)
+		return usage("%s", err_text());
+	printf("quantity,value,unit\nparameters,%ld,\nactive parameters,%.0f,\n"
+	       "FLOPs per token,%.0f,\ntokens,%.0f,\ntokens per expert,%.1f,per batch\n"
+	       "memory,%zu,bytes\nexpected time,%.3g,s\n",
+	       p.params, p.active, p.flops, p.tokens, p.rows, p.bytes, expected(&p));
+	return 0;
+}
+
+/* ---- --eval and --sample ---- */
+
+/* A model in use: its checkpoint's recipe, with what was given here put over it. */
+struct model {
+	struct recipe_book book;
+	struct param *param;
+};
+
+static int
+model_open(struct model *m, const char *file)
+{
+	struct ckpt *k = ckpt_open(file);
+	const char *text;
+	int bad;
+
+	*m = (struct model){0};
+	if (!k)
+		return -1;
+	bad = !(text = state_recipe(k)) || recipe_open(&m->book, file, text) != 0;
+	if (!bad) {
+		struct recipe *r = &m->book.recipe;
+		if (opt_given(&table, "seq"))
+			r->seq = args.recipe.seq;
+		if (opt_given(&table, "batch"))
+			r->batch = args.recipe.batch;
+		if (opt_given(&table, "seed"))
+			r->seed = args.recipe.seed;
+		if ((bad = state_params(k, r, false, &m->param)) != 0)
+			recipe_close(&m->book);
+	}
+	ckpt_close(k);
+	return bad ? -1 : 0;
+}
+
+static struct net_how
+model_how(const struct model *m)
+{
+	const struct recipe *r = &m->book.recipe;
+
+	return (struct net_how){.temperature = (float)recipe_temperature(r, r->steps),
+				.seed = (uint64_t)r->seed,
+				.scale = 1};
+}
+
+static void
+model_close(struct model *m)
+{
+	param_free(m->param);
+	recipe_close(&m->book);
+}
+
+/* Who watches an evaluation. */
+struct watch {
+	struct census *census;
+	struct file *trace;
+	struct row row;
+};
+
+static int
+watch(void *arg, struct net *n, long step, int batch, const int32_t *in)
+{
+	struct watch *w = arg;
+
+	if (w->census)
+		eval_census(w->census, n);
+	return w->trace ? eval_trace(&w->row, n, step, batch, in) : 0;
+}
+
+static int
+write_census(const struct watch *w, const struct param *p)
+{
+	struct file *f = file_create(args.csv[RUN_EXPERTS]);
+
+	if (!f)
+		return -1;
+	if (row_header(&(struct row){.f = f}, census_expert_columns) != 0 ||
+	    census_write_experts(w->census, p, 0, f) != 0) {
+		file_close(f);
+		return -1;
+	}
+	return file_close(f);
+}
+
+static int
+eval_model(struct model *m, const struct tokens *data, struct watch *w)
+{
+	const struct net_how how = model_how(m);
+	const bool watched = w->census || w->trace;
+	struct net *n = net_new(m->param, m->book.recipe.batch, m->book.recipe.seq, watched);
+	struct eval e;
+	int bad = eval_run(n, &how, data, 0, data->n, watched ? watch : NULL, w, &e);
+
+	net_free(n);
+	if (!bad && w->census)
+		bad = write_census(w, m->param);
+	if (!bad)
+		printf("tokens,loss,bits_per_token,perplexity,accuracy\n%ld,%.9g,%.9g,%.9g,%.9g\n",
+		       e.tokens, e.loss, e.loss / M_LN2, exp(e.loss), e.accuracy);
+	return bad;
+}
+
+static int
+eval(const char *file)
+{
+	struct model m;
+	struct watch w = {0};
+	struct tokens *data;
+	int bad = -1;
+
+	if (model_open(&m, args.eval) != 0)
+		return -1;
+	if ((data = tokens_open(file)) && data->vocab > m.param->shape.vocab)
+		err_set("%s: %d tokens known (expected at most the model's %d)", file, data->vocab,
+			m.param->shape.vocab);
+	else if (data) {
+		if (args.csv[RUN_EXPERTS])
+			w.census = census_new(&m.param->shape);
+		if (args.csv[RUN_TRACE] && (w.trace = file_create(args.csv[RUN_TRACE])))
+			w.row.f = w.trace;
+		if (!args.csv[RUN_TRACE] || (w.trace && trace_header(&w.row) == 0))
+			bad = eval_model(&m, data, &w);
+	}
+	if (w.trace && file_close(w.trace) != 0)
+		bad = -1;
+	census_free(w.census);
+	tokens_close(data);
+	model_close(&m);
+	return bad;
+}
+
+static struct bpe *
+tokenizer(const char *merges)
+{
+	if (args.gpt2)
+		return bpe_load_gpt2(args.gpt2, merges);
+	return args.llama2 ? bpe_load_llama2(args.llama2) : bpe_load(args.bpe);
+}
+
+static int
+emit(void *arg, int32_t before, int32_t token, bool prompt)
+{
+	const struct bpe *b = arg;
+	unsigned char byte = (unsigned char)token;
+	const unsigned char *p = &byte;
+	size_t n = 1;
+
+	(void)prompt;
+	if (b && before < 0 && args.llama2)
+		return 0; /* the mark of a beginning */
+	if (b)
+		p = before < 0 ? bpe_bytes(b, (uint32_t)token, &n)
+			       : bpe_next(b, (uint32_t)before, (uint32_t)token, &n);
+	if (fwrite(p, 1, n, stdout) != n || fflush(stdout) != 0)
+		return err_set("standard output: write error");
+	return 0;
+}
+
+/* The prompt as tokens; its number, or -1. */
+static long
+read_prompt(const struct bpe *b, int vocab, int32_t **out)
+{
+	size_t n, count;
+	char *text = file_slurp("-", &n);
+	uint32_t *t = NULL;
+
+	if (!text)
+		return -1;
+	count = b ? bpe_encode(b, (unsigned char *)text, n, &t) : n;
+	*out = mem_zero(count + 1, sizeof **out);
+	for (size_t i = 0; i < count; i++)
+		(*out)[i] = b ? (int32_t)t[i] : (unsigned char)text[i];
+	free(t);
+	free(text);
+	if (count == 0)
+		return err_set("the prompt on standard input is empty");
+	for (size_t i = 0; i < count; i++)
+		if ((*out)[i] >= vocab)
+			return err_set("token %d of the prompt is not one of the model's %d",
+				       (*out)[i], vocab);
+	return (long)count;
+}
+
+static int
+sample(const char *merges)
+{
+	struct model m;
+	struct bpe *b = NULL;
+	int32_t *prompt = NULL;
+	long count = 0;
+	int status = -1;
+
+	if (model_open(&m, args.sample) != 0)
+		return -1;
+	if (!(args.bpe || args.gpt2 || args.llama2) || (b = tokenizer(merges))) {
+		const struct net_how how = model_how(&m);
+		const struct sample s = {.temperature = args.greedy ? 0 : args.temp,
+					 .seed = (uint64_t)m.book.recipe.seed,
+					 .tokens = args.tokens,
+					 .end = args.llama2 ? 1 : -1,
+					 .emit = emit,
+					 .arg = b};
+		if ((count = read_prompt(b, m.param->shape.vocab, &prompt)) > 0) {
+			long room = opt_given(&table, "seq") ? args.recipe.seq : count + args.tokens;
+			struct net *n = net_new(m.param, 1, (int)room, false);
+			status = sample_run(n, &how, &s, prompt, count);
+			net_free(n);
+		}
+	}
+	free(prompt);
+	bpe_free(b);
+	model_close(&m);
+	return status;
+}
+
+/* ---- the command line ---- */
+
+/* Operands take the place of the recipe's data, whatever that was. */
+static int
+take_operands(const struct opt_many *words)
+{
+	for (int i = 0; i < words->n; i++)
+		if (opt_set(&table, "data", words->v[i], OPT_COMMAND) != 0)
+			return -1;
+	if (words->n > 0)
+		args.recipe.made_of.n = 0;
+	return 0;
+}
+
+static int
+run(const struct opt_many *words)
+{
+	int tables = !!args.bpe + !!args.gpt2 + !!args.llama2;
+
+	if (args.book && opt_read(&table, args.book) != 0)
+		return usage("%s", err_text());
+	if (recipe_preset(&table, &args.recipe) != 0)
+		return -1;
+	if (args.eval && args.sample)
+		return usage("--eval and --sample do not go together");
+	if (tables > 1)
+		return usage("%d tokenizers (expected one of --bpe, --gpt2, --llama2)", tables);
+	if (start() != 0)
+		return usage("%s", err_text());
+	if (args.eval)
+		return words->n == 1 ? eval(words->v[0])
+				     : usage("--eval: %d operands (expected DATA)", words->n);
+	if (args.sample) {
+		if (words->n != !!args.gpt2)
+			return usage("--sample: %d operands (expected %s)", words->n,
+				     args.gpt2 ? "MERGES" : "none; the prompt is standard input");
+		return sample(words->v ? words->v[0] : NULL);
+	}
+	if (take_operands(words) != 0)
+		return -1;
+	if (recipe_check(&args.recipe) != 0)
+		return usage("%s", err_text());
+	if (args.dry_run)
+		return dry_run();
+	if (!args.dir)
+		return usage("no run directory (expected -o RUN)");
+	if (args.recipe.data.n == 0)
+		return usage("no data (expected [NAME=]DATA[@STEP])");
+	return train();
+}
+
+int
+main(int argc, char **argv)
+{
+	int n = recipe_rows(rows, offsetof(struct args, recipe));
+
+	recipe_init(&args.recipe);
+	memcpy(rows + n, ambient, sizeof ambient);
+	table.n = n + AMBIENT;
+	n = program(&table, &args.help, &args.version, argc, argv, run);
+	task_stop();
+	return n;
+}

@@ -1,0 +1,94 @@
+#ifndef MATH_KERN_H
+#define MATH_KERN_H
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * Kernels for one thread, built once per instruction set and chosen at run time (kern_choose).
+ * Matrices are row-major with a leading dimension in floats; lengths of tails are arbitrary.
+ *
+ * Row invariance: a row of every output depends, to the bit, only on its own inputs and the other
+ * operand, not on how many rows there are or where it stands.  In a product each output has one
+ * accumulator over k = 0, 1, 2, ... in order.
+ */
+
+enum kern_act { ACT_GELU, ACT_RELU, ACT_RELU2, ACT_SWIGLU, ACT_REGLU };
+
+/* Is it a gated unit, a = f(gate) * up? */
+static inline bool
+kern_gated(enum kern_act act)
+{
+	return act == ACT_SWIGLU || act == ACT_REGLU;
+}
+
+struct kern_adamw {
+	float lr, beta1, beta2, eps, decay; /* decay is lr * weight decay, 0 for none */
+	float fix1, fix2;		    /* 1 / (1 - beta^t) of each moment */
+	float scale;			    /* of the gradient: clipping */
+};
+
+struct kern_attn {
+	int seq, heads, kv_heads, dim; /* dim of a head, even */
+	long ld;		       /* of q, k, v and their gradients: heads side by side */
+};
+
+struct kern {
+	const char *name; /* "avx512", "avx2", "portable" */
+
+	/* C[m,n] = A[m,k] B[n,k]^T;  C = A[m,k] B[k,n];  C[m,n] = A[k,m]^T B[k,n]; += if add. */
+	void (*nt)(long m, long n, long k, const float *a, long lda, const float *b, long ldb,
+		   float *c, long ldc, bool add);
+	void (*nn)(long m, long n, long k, const float *a, long lda, const float *b, long ldb,
+		   float *c, long ldc, bool add);
+	void (*tn)(long m, long n, long k, const float *a, long lda, const float *b, long ldb,
+		   float *c, long ldc, bool add);
+
+	/* y = w * x * r, r = 1/sqrt(mean x^2 + eps), which is returned. */
+	float (*rms)(long n, const float *x, const float *w, float eps, float *y);
+	/* dx += gradient through y; dw += dy * x * r. */
+	void (*rms_back)(long n, const float *dy, const float *x, const float *w, float r, float *dx,
+			 float *dw);
+
+	/* Turn the pairs (i, i + dim/2) of each head by the angle whose cosines and sines are given
+	 * (dim/2 each); sign -1 turns back. */
+	void (*rope)(int heads, int dim, float *x, const float *cosine, const float *sine, float sign);
+
+	/* a = act(up), or act(gate) * up. */
+	void (*act)(enum kern_act act, long n, const float *gate, const float *up, float *a);
+	/*
+	 * Given da = dL/da before the gate weight w: aw = w * a, dgate and dup = w * da * da/d.,
+	 * and the sum of da * a (the gradient of w) is returned.
+	 */
+	float (*act_back)(enum kern_act act, long n, const float *gate, const float *up,
+			  const float *da, float w, float *aw, float *dgate, float *dup);
+
+	/* Causal attention of one sequence, heads [kv * group, ...) of one key-value head; y like q.
+	 * lse[head][seq] is kept for the way back. scratch: kern_attn_scratch floats. */
+	void (*attn)(const struct kern_attn *s, int kv, const float *q, const float *k, const float *v,
+		     long ldy, float *y, float *lse, float *scratch);
+	void (*attn_back)(const struct kern_attn *s, int kv, const float *q, const float *k,
+			  const float *v, const float *lse, long ldy, const float *y, const float *dy,
+			  float *dq, float *dk, float *dv, float *scratch);
+	/* One query at position n - 1 of n against n cached keys and values: the same bits. */
+	void (*attn_one)(const struct kern_attn *s, int head, long n, const float *q, const float *k,
+			 long ldk, const float *v, float *y, float *scratch);
+
+	/* x = softmax(x); the log of the normaliser (of e^x) is returned. */
+	float (*softmax)(long n, float *x);
+	float (*dot)(long n, const float *a, const float *b);
+	void (*axpy)(long n, float a, const float *x, float *y);  /* y += a x */
+	void (*scale)(long n, float a, const float *x, float *y); /* y = a x */
+	double (*sumsq)(long n, const float *x);
+	void (*adamw)(long n, const struct kern_adamw *o, float *w, const float *g, float *m, float *v);
+	void (*exp)(long n, const float *x, float *y);
+};
+
+/* Floats of scratch that attn and attn_back (and attn_one for up to seq keys) need. */
+long kern_attn_scratch(const struct kern_attn *s, bool back);
+
+extern const struct kern *kern; /* the chosen one */
+
+/* Choose by processor, or by name; -1 when this machine cannot run it. NULL: the best. */
+int kern_choose(const char *name);
+
+#endif

@@ -1,0 +1,42 @@
+#ifndef MODEL_OPTIM_H
+#define MODEL_OPTIM_H
+#include "model/param.h"
+
+/*
+ * AdamW (Loshchilov and Hutter 2019) with decoupled decay on matrices and none on norms:
+ *
+ *   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,
+ *   w = w - lr wd w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+ *
+ * An expert without tokens has a gradient of zero; with `dormancy` it is left as it is: no
+ * momentum, no decay.
+ */
+struct optim {
+	double beta1, beta2, eps, decay;
+	double clip; /* largest norm of the whole gradient, 0 for none */
+	bool dormancy;
+};
+
+enum schedule_kind { LR_COSINE, LR_LINEAR, LR_CONSTANT, LR_WSD };
+
+/*
+ * The learning rate of a step (from 0): a linear rise over `warmup` steps to the peak, then
+ * constant; or down to a tenth at `steps` by a cosine or a line; or (wsd) constant until the last
+ * fifth of the steps, then a line to a tenth.
+ */
+double optim_rate(enum schedule_kind kind, double peak, long warmup, long steps, long step);
+
+/*
+ * The norm of the whole gradient.  When it is not finite, *where (if any) names the first tensor
+ * in file order whose gradient is not, with its layer and slot (-1 where they do not apply).
+ */
+struct optim_fault {
+	const char *name;
+	int layer, slot;
+};
+double optim_norm(struct param *p, struct optim_fault *where);
+
+/* One update with t = step + 1; the experts' touched marks are cleared. */
+void optim_step(struct param *p, const struct optim *o, double rate, long step, double norm);
+
+#endif

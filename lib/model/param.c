@@ -1,0 +1,288 @@
+#include "model/param.h"
+#include "base/rng.h"
+#include "base/task.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a tensor is, for its start's address: see param_init. */
+enum role { EMBED = 1, HEAD, NORM1, QUERY, KEY, VALUE, OUT, NORM2, ROUTE, ROUTE2, GATE, UP, DOWN, NORM };
+
+static void __attribute__((format(printf, 6, 7)))
+tensor_take(struct tensor *t, struct arena *a, bool train, long rows, long cols, const char *fmt, ...)
+{
+	size_t n = (size_t)rows * (size_t)cols;
+	va_list ap;
+
+	*t = (struct tensor){.rows = rows, .cols = cols, .decay = true};
+	t->w = arena_take(a, n, sizeof(float));
+	if (train) {
+		t->g = arena_take(a, n, sizeof(float));
+		t->m = arena_take(a, n, sizeof(float));
+		t->v = arena_take(a, n, sizeof(float));
+	}
+	va_start(ap, fmt);
+	vsnprintf(t->name, sizeof t->name, fmt, ap);
+	va_end(ap);
+}
+
+static void __attribute__((format(printf, 5, 6)))
+norm_take(struct tensor *t, struct arena *a, bool train, long n, const char *fmt, ...)
+{
+	char name[96];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(name, sizeof name, fmt, ap);
+	va_end(ap);
+	tensor_take(t, a, train, 1, n, "%s", name);
+	t->flat = true;
+	t->decay = false;
+}
+
+/* Queries, keys and values stand one after another so that one product makes all three. */
+static void
+qkv_take(struct layer *l, struct arena *a, const struct shape *s, bool train, int layer)
+{
+	const long c = s->dim, kv = (long)s->kv_heads * shape_head(s);
+	const long n[3] = {c, kv, kv};
+	const char *name[3] = {"q", "k", "v"};
+	struct tensor all, *t[3] = {&l->q, &l->k, &l->v};
+	long at = 0;
+
+	tensor_take(&all, a, train, c + 2 * kv, c, "qkv");
+	for (int i = 0; i < 3; at += n[i++] * c) {
+		*t[i] = all;
+		t[i]->rows = n[i];
+		t[i]->w = all.w ? all.w + at : NULL;
+		t[i]->g = all.g ? all.g + at : NULL;
+		t[i]->m = all.m ? all.m + at : NULL;
+		t[i]->v = all.v ? all.v + at : NULL;
+		snprintf(t[i]->name, sizeof t[i]->name, "model.layers.%d.self_attn.%s_proj.weight",
+			 layer, name[i]);
+	}
+}
+
+static void
+layer_take(struct layer *l, struct arena *a, const struct shape *s, bool train, int i)
+{
+	const long c = s->dim, e = s->experts[i], r = s->router_hidden;
+
+	norm_take(&l->norm1, a, train, c, "model.layers.%d.input_layernorm.weight", i);
+	qkv_take(l, a, s, train, i);
+	tensor_take(&l->o, a, train, c, c, "model.layers.%d.self_attn.o_proj.weight", i);
+	norm_take(&l->norm2, a, train, c, "model.layers.%d.post_attention_layernorm.weight", i);
+	l->route.rows = l->route2.rows = 0;
+	if (s->dense || s->router == ROUTER_RANDOM)
+		return;
+	if (s->router == ROUTER_MLP) {
+		tensor_take(&l->route, a, train, r, c, "model.layers.%d.mlp.gate.0.weight", i);
+		tensor_take(&l->route2, a, train, e, r, "model.layers.%d.mlp.gate.2.weight", i);
+	} else {
+		tensor_take(&l->route, a, train, e, c, "model.layers.%d.mlp.gate.weight", i);
+	}
+	l->bias = arena_take(a, (size_t)e, sizeof(float));
+}
+
+static void
+common_take(struct param *p, struct arena *a, const struct shape *s, bool train)
+{
+	tensor_take(&p->embed, a, train, s->vocab, s->dim, "model.embed_tokens.weight");
+	for (int i = 0; i < s->layers; i++)
+		layer_take(&p->layer[i], a, s, train, i);
+	norm_take(&p->norm, a, train, s->dim, "model.norm.weight");
+	p->head.rows = 0;
+	if (!s->tied)
+		tensor_take(&p->head, a, train, s->vocab, s->dim, "lm_head.weight");
+}
+
+static void
+expert_take(struct expert *x, struct arena *a, const struct shape *s, bool train, int layer, int slot)
+{
+	const char *fmt = "model.layers.%d.mlp.experts.%d.%s_proj.weight";
+	const long h = s->hidden[layer][slot], c = s->dim;
+
+	x->hidden = (int)h;
+	x->gate.rows = 0;
+	if (kern_gated(s->act))
+		tensor_take(&x->gate, a, train, h, c, fmt, layer, slot, "gate");
+	tensor_take(&x->up, a, train, h, c, fmt, layer, slot, "up");
+	tensor_take(&x->down, a, train, c, h, fmt, layer, slot, "down");
+}
+
+static size_t
+page_up(size_t bytes)
+{
+	return (bytes + 4095) / 4096 * 4096;
+}
+
+static struct expert *
+expert_new(const struct shape *s, bool train, int layer, int slot)
+{
+	struct expert *x = mem_zero(1, sizeof *x);
+	struct arena a = {0};
+
+	expert_take(x, &a, s, train, layer, slot);
+	x->bytes = page_up(a.used);
+	a = (struct arena){x->block = mem_map(x->bytes), 0};
+	expert_take(x, &a, s, train, layer, slot);
+	x->parent = -1;
+	return x;
+}
+
+static void
+expert_free(struct expert *x)
+{
+	if (!x)
+		return;
+	mem_unmap(x->block, x->bytes);
+	free(x);
+}
+
+struct param *
+param_new(const struct shape *s, bool train)
+{
+	struct param *p = mem_zero(1, sizeof *p);
+	struct arena a = {0};
+
+	shape_copy(&p->shape, s);
+	p->train = train;
+	p->layer = mem_zero((size_t)s->layers, sizeof *p->layer);
+	common_take(p, &a, s, train);
+	p->bytes = page_up(a.used);
+	a = (struct arena){p->block = mem_map(p->bytes), 0};
+	common_take(p, &a, s, train);
+	for (int l = 0; l < s->layers; l++) {
+		p->layer[l].experts = s->experts[l];
+		p->layer[l].expert = mem_zero((size_t)s->experts[l], sizeof(struct expert *));
+		for (int e = 0; e < s->experts[l]; e++) {
+			p->layer[l].expert[e] = expert_new(s, train, l, e);
+			p->layer[l].expert[e]->id = p->next_id++;
+		}
+	}
+	return p;
+}
+
+void
+param_free(struct param *p)
+{
+	if (!p)
+		return;
+	for (int l = 0; l < p->shape.layers; l++) {
+		for (int e = 0; e < p->layer[l].experts; e++)
+			expert_free(p->layer[l].expert[e]);
+		free(p->layer[l].expert);
+	}
+	free(p->layer);
+	shape_free(&p->shape);
+	mem_unmap(p->block, p->bytes);
+	free(p);
+}
+
+size_t
+param_bytes(const struct shape *s, bool train)
+{
+	struct param p = {.layer = mem_zero((size_t)s->layers, sizeof *p.layer)};
+	struct arena a = {0};
+	size_t bytes;
+
+	common_take(&p, &a, s, train);
+	bytes = page_up(a.used);
+	for (int l = 0; l < s->layers; l++)
+		for (int e = 0; e < s->experts[l]; e++) {
+			struct expert x;
+			a.used = 0;
+			expert_take(&x, &a, s, train, l, e);
+			bytes += page_up(a.used);
+		}
+	free(p.layer);
+	return bytes;
+}
+
+void
+param_each(struct param *p, param_fn *fn, void *arg)
+{
+	fn(arg, &p->embed, -1, -1);
+	for (int i = 0; i < p->shape.layers; i++) {
+		struct layer *l = &p->layer[i];
+		struct tensor *t[] = {&l->norm1, &l->q,	    &l->k,     &l->v,
+				      &l->o,	 &l->norm2, &l->route, &l->route2};
+		for (unsigned j = 0; j < sizeof t / sizeof *t; j++)
+			if (t[j]->rows)
+				fn(arg, t[j], i, -1);
+		for (int e = 0; e < l->experts; e++) {
+			struct expert *x = l->expert[e];
+			if (x->gate.rows)
+				fn(arg, &x->gate, i, e);
+			fn(arg, &x->up, i, e);
+			fn(arg, &x->down, i, e);
+		}
+	}
+	fn(arg, &p->norm, -1, -1);
+	if (p->head.rows)
+		fn(arg, &p->head, -1, -1);
+}
+
+struct start {
+	struct param *p;
+	uint64_t seed;
+	struct place {
+		struct tensor *t;
+		uint64_t at;
+	} *place;
+	long n;
+};
+
+static enum role
+role_of(const struct param *p, const struct tensor *t, int layer, int slot)
+{
+	if (slot >= 0) {
+		const struct expert *x = p->layer[layer].expert[slot];
+		return t == &x->gate ? GATE : t == &x->up ? UP : DOWN;
+	}
+	if (layer >= 0) {
+		const struct layer *l = &p->layer[layer];
+		const struct tensor *order[] = {&l->norm1, &l->q,     &l->k,	 &l->v,
+						&l->o,	   &l->norm2, &l->route, &l->route2};
+		int i = 0;
+		while (order[i] != t)
+			i++;
+		return NORM1 + i;
+	}
+	return t == &p->embed ? EMBED : t == &p->head ? HEAD : NORM;
+}
+
+static void
+start_add(void *arg, struct tensor *t, int layer, int slot)
+{
+	struct start *s = arg;
+	uint64_t at = (uint64_t)(layer + 1) << 40 | (uint64_t)(slot + 1) << 8 |
+		      (uint64_t)role_of(s->p, t, layer, slot);
+
+	if ((s->n & (s->n - 1)) == 0) /* room doubles at powers of two */
+		s->place = mem_grow(s->place, s->n ? 2 * (size_t)s->n : 1, sizeof *s->place);
+	s->place[s->n++] = (struct place){t, at};
+}
+
+static void
+start_one(void *arg, long i, int worker)
+{
+	struct start *s = arg;
+	struct tensor *t = s->place[i].t;
+	struct rng r = rng_at(s->seed, RNG_INIT, 0, s->place[i].at);
+
+	(void)worker;
+	for (long j = 0; j < t->rows * t->cols; j++)
+		t->w[j] = t->flat ? 1 : (float)(0.02 * rng_normal(&r));
+}
+
+void
+param_init(struct param *p, uint64_t seed)
+{
+	struct start s = {.p = p, .seed = seed};
+
+	param_each(p, start_add, &s);
+	task_run(s.n, start_one, &s);
+	free(s.place);
+}

@@ -1,0 +1,64 @@
+#ifndef MODEL_PARAM_H
+#define MODEL_PARAM_H
+#include "base/mem.h"
+#include "model/shape.h"
+#include <stdint.h>
+
+/*
+ * Parameters with their gradients and AdamW moments.  What all tokens use lives in one arena; each
+ * expert is one mapped block of its own (weights, gradient, moments), which goes back to the
+ * system when the expert dies.
+ */
+struct tensor {
+	char name[96];	   /* Hugging Face name, see moe-ckpt(5) */
+	long rows, cols;   /* [out, in]; a vector has one row */
+	float *w, *g;	   /* g is NULL without gradients */
+	float *m, *v;	   /* NULL without an optimizer */
+	bool decay;	   /* weight decay applies (matrices, not norms) */
+	bool flat;	   /* one-dimensional in files */
+};
+
+struct expert {
+	int64_t id, parent, born; /* parent -1: a founder */
+	int hidden;
+	bool touched; /* its gradient holds something since the last optimizer step */
+	struct tensor gate, up, down; /* [H, C], [H, C], [C, H]; gate.rows = 0 if not gated */
+	void *block;
+	size_t bytes;
+};
+
+struct layer {
+	struct tensor norm1, q, k, v, o, norm2;
+	struct tensor route, route2; /* router: [E, C], or mlp [R, C] and [E, R]; rows 0: none */
+	float *bias;		     /* [E] loss-free bias on the router's choice; not a gradient's */
+	int experts;
+	struct expert **expert; /* [E] */
+};
+
+struct param {
+	struct shape shape;
+	struct tensor embed, norm, head; /* head.rows = 0 when tied */
+	struct layer *layer;		 /* [L] */
+	bool train;			 /* gradients and moments exist */
+	int64_t next_id;		 /* the next expert's id */
+	void *block;
+	size_t bytes;
+};
+
+/* Allocate for a shape; weights are zero. With train: gradients and moments too. */
+struct param *param_new(const struct shape *s, bool train);
+void param_free(struct param *p);
+/* Bytes that param_new takes, from the same layout. */
+size_t param_bytes(const struct shape *s, bool train);
+
+/*
+ * Normal(0, 0.02) for matrices, 1 for norms, from (seed, RNG_INIT); a tensor's draw depends on its
+ * place (layer, slot, role) alone, so that shapes that share a tensor share its start.
+ */
+void param_init(struct param *p, uint64_t seed);
+
+/* Visit every tensor in file order; layer and slot are -1 where they do not apply. */
+typedef void param_fn(void *arg, struct tensor *t, int layer, int slot);
+void param_each(struct param *p, param_fn *fn, void *arg);
+
+#endif

@@ -1,0 +1,298 @@
+#include "model/route.h"
+#include "base/rng.h"
+#include "base/task.h"
+#include <math.h>
+#include <string.h>
+
+void
+plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, long tokens)
+{
+	const size_t n = (size_t)tokens, e = (size_t)experts, k = (size_t)s->top_k;
+	const size_t r = s->router == ROUTER_MLP ? (size_t)s->router_hidden : 0;
+
+	p->experts = experts;
+	p->k = (int)k;
+	p->z = arena_take(a, n * e, sizeof *p->z);
+	p->p = arena_take(a, n * e, sizeof *p->p);
+	p->lse = arena_take(a, n, sizeof *p->lse);
+	p->entropy = arena_take(a, n, sizeof *p->entropy);
+	p->choice = arena_take(a, n * k, sizeof *p->choice);
+	p->gate = arena_take(a, n * k, sizeof *p->gate);
+	p->row = arena_take(a, n * k, sizeof *p->row);
+	p->token = arena_take(a, n * k, sizeof *p->token);
+	p->row_gate = arena_take(a, n * k, sizeof *p->row_gate);
+	p->count = arena_take(a, e, sizeof *p->count);
+	p->start = arena_take(a, e + 1, sizeof *p->start);
+	p->hidden = arena_take(a, n * r, sizeof *p->hidden);
+	p->active = arena_take(a, n * r, sizeof *p->active);
+}
+
+/* out[i] = 1 / |row i|; rows of zeros give a large number, not infinity. */
+static void
+inverse_norms(long rows, long cols, const float *x, float *out)
+{
+	for (long i = 0; i < rows; i++)
+		out[i] = 1 / sqrtf(kern->dot(cols, x + i * cols, x + i * cols) + 1e-12f);
+}
+
+static void
+scores(const struct shape *s, const struct layer *l, struct plan *p, long from, long to,
+       const float *x, int worker)
+{
+	const long rows = to - from, c = s->dim, e = p->experts, r = s->router_hidden;
+	float *z = p->z + from * e;
+
+	x += from * c;
+	if (s->dense || s->router == ROUTER_RANDOM) {
+		memset(z, 0, (size_t)(rows * e) * sizeof *z);
+	} else if (s->router == ROUTER_MLP) {
+		float *h = p->hidden + from * r, *a = p->active + from * r;
+		kern->nt(rows, r, c, x, c, l->route.w, c, h, r, false);
+		kern->act(ACT_GELU, rows * r, NULL, h, a);
+		kern->nt(rows, e, r, a, r, l->route2.w, r, z, e, false);
+	} else {
+		kern->nt(rows, e, c, x, c, l->route.w, c, z, e, false);
+	}
+	if (!s->dense && s->router == ROUTER_COSINE) {
+		float *ik = task_scratch(worker, (size_t)e * sizeof *ik), ix;
+		inverse_norms(e, c, l->route.w, ik);
+		for (long t = 0; t < rows; t++) {
+			inverse_norms(1, c, x + t * c, &ix);
+			for (long i = 0; i < e; i++)
+				z[t * e + i] *= ix * ik[i];
+		}
+	}
+}
+
+/* The k largest of v + bias, ties to the lowest index, best first. */
+static void
+choose(int n, int k, const float *v, float scale, const float *bias, int *out)
+{
+	float best[k];
+	int have = 0;
+
+	for (int i = 0; i < n; i++) {
+		float x = v[i] * scale + (bias ? bias[i] : 0);
+		int j;
+		if (have == k && !(x > best[k - 1]))
+			continue;
+		j = have < k ? have++ : k - 1;
+		for (; j > 0 && x > best[j - 1]; j--) {
+			best[j] = best[j - 1];
+			out[j] = out[j - 1];
+		}
+		best[j] = x;
+		out[j] = i;
+	}
+}
+
+/* k distinct experts, drawn for this token. */
+static void
+draw(int n, int k, uint64_t seed, long step, int layer, long token, int *out)
+{
+	struct rng r = rng_at(seed, RNG_ROUTE, (uint64_t)step,
+			      (uint64_t)layer << 40 | (uint64_t)token);
+
+	for (int i = 0; i < k; i++) {
+		int e = (int)rng_below(&r, (uint64_t)(n - i)), j;
+		for (j = 0; j < i && out[j] <= e; j++) /* out[0, i) is kept sorted while drawing */
+			e++;
+		memmove(out + j + 1, out + j, (size_t)(i - j) * sizeof *out);
+		out[j] = e;
+	}
+}
+
+void
+route_rows(const struct shape *s, const struct layer *l, struct plan *p, float temperature,
+	   uint64_t seed, long step, int layer, bool random, long from, long to, const float *x,
+	   int worker)
+{
+	const int e = p->experts, k = p->k;
+	const float scale = 1 / temperature;
+
+	scores(s, l, p, from, to, x, worker);
+	random = random || (!s->dense && s->router == ROUTER_RANDOM);
+	for (long t = from; t < to; t++) {
+		const float *z = p->z + t * e;
+		float *q = p->p + t * e, *gate = p->gate + t * k;
+		int *c = p->choice + t * k;
+
+		if (random)
+			draw(e, k, seed, step, layer, p->first + t, c);
+		else
+			choose(e, k, z, scale, l->bias, c);
+		kern->scale(e, scale, z, q);
+		p->lse[t] = kern->softmax(e, q);
+		p->entropy[t] = p->lse[t] - scale * kern->dot(e, q, z);
+		/* from the scores: a biased choice may hold experts whose p are all 0 */
+		for (int j = 0; j < k; j++)
+			gate[j] = random ? 0 : z[c[j]] * scale;
+		kern->softmax(k, gate);
+	}
+}
+
+void
+route_sort(struct plan *p)
+{
+	const int e = p->experts, k = p->k;
+	long *next = p->count;
+
+	memset(p->count, 0, (size_t)e * sizeof *p->count);
+	for (long i = 0; i < p->tokens * k; i++)
+		p->count[p->choice[i]]++;
+	p->start[0] = 0;
+	for (int i = 0; i < e; i++) {
+		p->start[i + 1] = p->start[i] + p->count[i];
+		next[i] = p->start[i];
+	}
+	for (long i = 0; i < p->tokens * k; i++) {
+		long r = next[p->choice[i]]++;
+		p->row[i] = r;
+		p->token[r] = (int)(i / k);
+		p->row_gate[r] = p->gate[i];
+	}
+	for (int i = 0; i < e; i++)
+		p->count[i] = p->start[i + 1] - p->start[i];
+}
+
+void
+route_stat(const struct plan *p, struct route_stat *out)
+{
+	const int e = p->experts;
+	const double n = (double)p->tokens;
+	double z = 0, entropy = 0, balance = 0;
+	float share[e]; /* sum over tokens of <count, p> is what balance needs, not each mean */
+
+	for (int i = 0; i < e; i++)
+		share[i] = (float)p->count[i] / (float)(p->tokens * p->k);
+	for (long t = 0; t < p->tokens; t++) {
+		balance += (double)kern->dot(e, share, p->p + t * e);
+		z += (double)p->lse[t] * (double)p->lse[t];
+		entropy += (double)p->entropy[t];
+	}
+	*out = (struct route_stat){balance * e / n, z / n, entropy / n};
+}
+
+/*
+ * dz of one row, in place of z.  With u = z / T and p = softmax(u):
+ *   gates      du_j = g_j (dg_j - sum_k g_k dg_k)             for the chosen
+ *   balance    du   = p (h - <p, h>),  h_e = b E f_e / N,  f_e the share of rows that e got
+ *   z-loss     du   = 2 c lse p / N
+ *   entropy    du   = a p (log p + H) / N                     for the loss -a H
+ */
+static void
+back_row(struct plan *p, float temperature, const struct route_loss *loss, float scale,
+	 const float *share, bool random, long t, const float *dgate)
+{
+	const int e = p->experts, k = p->k;
+	const float n = (float)p->tokens, lse = p->lse[t], inv = 1 / temperature;
+	const float *q = p->p + t * e, *gate = p->gate + t * k;
+	float *z = p->z + t * e, mean = 0, dot = 0;
+
+	if (loss->balance != 0)
+		for (int i = 0; i < e; i++)
+			mean += q[i] * share[i];
+	for (int i = 0; i < e; i++) {
+		float d = 0;
+		if (loss->balance != 0)
+			d += loss->balance * (float)e * (share[i] - mean);
+		if (loss->z != 0)
+			d += 2 * loss->z * lse;
+		if (loss->entropy != 0)
+			d += loss->entropy * (z[i] * inv - lse + p->entropy[t]);
+		z[i] = d * q[i] * (scale / n) * inv;
+	}
+	if (random)
+		return;
+	for (int j = 0; j < k; j++)
+		dot += gate[j] * dgate[j];
+	for (int j = 0; j < k; j++)
+		z[p->choice[t * k + j]] += gate[j] * (dgate[j] - dot) * inv;
+}
+
+/* Cosine: z = x.k / (|x| |k|), so dx = sum_e dz_e (k / (|x| |k|) - z x / |x|^2), and k alike. */
+static void
+cosine_back(const struct shape *s, struct plan *p, const float *zrow, long t, const float *x,
+	    const float *ik, float *dx)
+{
+	const int e = p->experts;
+	const long c = s->dim;
+	float *dz = p->z + t * e, *along = p->p + t * e, ix, sum = 0;
+
+	inverse_norms(1, c, x, &ix);
+	for (int i = 0; i < e; i++) {
+		along[i] = dz[i] * zrow[i];
+		sum += along[i];
+		dz[i] *= ix * ik[i];
+	}
+	kern->axpy(c, -sum * ix * ix, x, dx);
+}
+
+void
+route_back_rows(const struct shape *s, const struct layer *l, struct plan *p, float temperature,
+		const struct route_loss *loss, float scale, bool random, const float *dgate,
+		long from, long to, const float *x, float *dx, int worker)
+{
+	const long rows = to - from, c = s->dim, e = p->experts, r = s->router_hidden;
+	const bool cosine = s->router == ROUTER_COSINE;
+	float *share, *ik, *zrow, *dh;
+
+	if (s->dense || s->router == ROUTER_RANDOM)
+		return;
+	share = task_scratch(worker, (size_t)(3 * e + 2 * rows * r) * sizeof *share);
+	ik = share + e;
+	zrow = ik + e;
+	dh = zrow + e;
+	for (long i = 0; i < e; i++)
+		share[i] = (float)p->count[i] / (float)(p->tokens * p->k);
+	if (cosine)
+		inverse_norms(e, c, l->route.w, ik);
+	for (long t = from; t < to; t++) {
+		memcpy(zrow, p->z + t * e, (size_t)e * sizeof *zrow);
+		back_row(p, temperature, loss, scale, share, random, t, dgate + t * p->k);
+		if (cosine)
+			cosine_back(s, p, zrow, t, x + t * c, ik, dx + t * c);
+	}
+	if (s->router == ROUTER_MLP) {
+		float *h = p->hidden + from * r;
+		kern->nn(rows, r, e, p->z + from * e, e, l->route2.w, r, dh, r, false);
+		kern->act_back(ACT_GELU, rows * r, NULL, h, dh, 1, dh + rows * r, NULL, h);
+		kern->nn(rows, c, r, h, r, l->route.w, c, dx + from * c, c, true);
+	} else {
+		kern->nn(rows, c, e, p->z + from * e, e, l->route.w, c, dx + from * c, c, true);
+	}
+}
+
+int
+route_grads(const struct shape *s, struct layer *l, struct plan *p, const float *x, bool add,
+	    struct grad *out)
+{
+	const long n = p->tokens, c = s->dim, e = p->experts, r = s->router_hidden;
+
+	if (s->dense || s->router == ROUTER_RANDOM)
+		return 0;
+	if (s->router == ROUTER_MLP) {
+		out[0] = (struct grad){r, c, n, p->hidden, x, r, c, l->route.g, add};
+		out[1] = (struct grad){e, r, n, p->z, p->active, e, r, l->route2.g, add};
+		return 2;
+	}
+	out[0] = (struct grad){e, c, n, p->z, x, e, c, l->route.g, add};
+	return 1;
+}
+
+void
+route_grads_end(const struct shape *s, struct layer *l, struct plan *p)
+{
+	const long c = s->dim, e = p->experts;
+
+	if (s->dense || s->router != ROUTER_COSINE)
+		return;
+	for (long i = 0; i < e; i++) {
+		const float *k = l->route.w + i * c;
+		float sum = 0, ik;
+		inverse_norms(1, c, k, &ik);
+		for (long t = 0; t < p->tokens; t++)
+			sum += p->p[t * e + i];
+		kern->axpy(c, -sum * ik * ik, k, l->route.g + i * c);
+	}
+}

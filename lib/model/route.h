@@ -1,0 +1,75 @@
+#ifndef MODEL_ROUTE_H
+#define MODEL_ROUTE_H
+#include "base/mem.h"
+#include "math/grad.h"
+#include "model/param.h"
+
+/*
+ * Routers.  z = scores of all experts (N x E); p = softmax(z / temperature); the K largest of
+ * z / temperature + bias are chosen, ties to the lowest slot; gate weights are p renormalised over
+ * the chosen.  No token is ever dropped and no expert has a capacity.
+ *
+ *   linear  z = x W^T                        mlp     z = gelu(x U^T) W^T
+ *   cosine  z = <x, k> / (|x| |k|)           random  K distinct experts by (seed, step, token)
+ */
+
+/* The plan of a layer for N tokens: who computes what. Rows are sorted by expert, then token. */
+struct plan {
+	int experts, k;
+	long tokens;
+	long first;	/* number of the first token: random choices go by token number */
+	float *z;	/* [N, E] scores before temperature; on the way back their gradients */
+	float *p;	/* [N, E] probabilities */
+	float *lse;	/* [N] log of the softmax's normaliser */
+	float *entropy; /* [N] of p, nats */
+	int *choice;	/* [N, K] slots, best first */
+	float *gate;	/* [N, K] weights */
+	long *row;	/* [N, K] where the pair (token, rank) stands among the sorted rows */
+	int *token;	/* [N K] token of a sorted row */
+	float *row_gate; /* [N K] its weight */
+	long *count;	/* [E] rows of each expert */
+	long *start;	/* [E + 1] first row of each expert */
+	float *hidden;	/* [N, R] of the mlp before GELU; on the way back its gradient */
+	float *active;	/* [N, R] and after */
+};
+
+/* Lay a plan out (see arena_take) for at most this many experts and tokens. */
+void plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, long tokens);
+
+struct route_loss {
+	float balance, z, entropy; /* weights of the loss terms, 0 for none */
+};
+
+/* What a layer's routing was like on one batch; sums are over its tokens. */
+struct route_stat {
+	double balance; /* E sum_e f_e P_e: 1 = even */
+	double z;	/* mean lse^2 */
+	double entropy; /* mean entropy of p in nats */
+};
+
+/* Rows [from, to): scores, probabilities, choices and weights of normalised inputs x [N, C].
+ * random: this batch is routed at random, whatever the router. */
+void route_rows(const struct shape *s, const struct layer *l, struct plan *p, float temperature,
+		uint64_t seed, long step, int layer, bool random, long from, long to,
+		const float *x, int worker);
+
+/* After all rows: counts, starts, sorted rows (stable by token). Serial, in token order. */
+void route_sort(struct plan *p);
+/* Serial, in token order, before the way back. */
+void route_stat(const struct plan *p, struct route_stat *out);
+
+/*
+ * Backward for rows [from, to): given dgate [N, K], adds the router's part to dx [N, C] and leaves
+ * in the plan what route_grads needs.  scale is 1 / number of batches accumulated.
+ */
+void route_back_rows(const struct shape *s, const struct layer *l, struct plan *p, float temperature,
+		     const struct route_loss *loss, float scale, bool random, const float *dgate,
+		     long from, long to, const float *x, float *dx, int worker);
+
+/* The products that make the router's weight gradients, at most two; their number. */
+int route_grads(const struct shape *s, struct layer *l, struct plan *p, const float *x, bool add,
+		struct grad *out);
+/* What the products leave out (cosine: the gradient through the keys' lengths). Serial. */
+void route_grads_end(const struct shape *s, struct layer *l, struct plan *p);
+
+#endif

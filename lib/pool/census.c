@@ -1,0 +1,285 @@
+#include "pool/census.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "io/table.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char census_expert_columns[] =
+	"step,layer,slot,expert,parent,born,tier,tokens,demand,quality,exclusivity,flops,fitness,"
+	"effective,vitality,usage,accuracy,class,left";
+const char census_layer_columns[] =
+	"step,layer,balance,z,entropy,maxvio,usage_q25,usage_median,usage_q75,dead,gini,coactivation";
+
+struct census *
+census_new(const struct shape *s)
+{
+	struct census *c = mem_zero(1, sizeof *c);
+
+	c->layers = s->layers;
+	c->layer = mem_zero((size_t)s->layers, sizeof *c->layer);
+	for (int i = 0; i < s->layers; i++) {
+		struct census_layer *l = &c->layer[i];
+		const size_t e = (size_t)s->experts[i];
+		l->experts = s->experts[i];
+		l->sum = mem_zero(e, sizeof *l->sum);
+		if (e <= CENSUS_PAIRS)
+			l->pair = mem_zero(e * e, sizeof *l->pair);
+	}
+	return c;
+}
+
+void
+census_free(struct census *c)
+{
+	if (!c)
+		return;
+	for (int i = 0; i < c->layers; i++) {
+		free(c->layer[i].sum);
+		free(c->layer[i].pair);
+	}
+	free(c->layer);
+	free(c);
+}
+
+void
+census_clear(struct census *c)
+{
+	for (int i = 0; i < c->layers; i++) {
+		struct census_layer *l = &c->layer[i];
+		const size_t e = (size_t)l->experts;
+		memset(l->sum, 0, e * sizeof *l->sum);
+		if (l->pair)
+			memset(l->pair, 0, e * e * sizeof *l->pair);
+		l->tokens = l->batches = 0;
+		l->balance = l->z = l->entropy = 0;
+	}
+}
+
+/* How far the first choice's probability is above the next best's. */
+static float
+margin(const struct plan *p, long t)
+{
+	const float *q = p->p + t * p->experts;
+	const int first = p->choice[t * p->k];
+	float next = 0;
+
+	if (p->k > 1)
+		return q[first] - q[p->choice[t * p->k + 1]];
+	for (int i = 0; i < p->experts; i++)
+		next = i != first && q[i] > next ? q[i] : next;
+	return q[first] - next;
+}
+
+void
+census_add(struct census *c, int layer, const struct plan *p, const struct route_stat *stat,
+	   const float *loss, const unsigned char *hit)
+{
+	struct census_layer *l = &c->layer[layer];
+
+	for (long t = 0; t < p->tokens; t++) {
+		const int *e = p->choice + t * p->k;
+		for (int i = 0; i < p->k; i++) {
+			l->sum[e[i]].tokens++;
+			l->sum[e[i]].loss += (double)loss[t];
+			for (int j = 0; l->pair && j < i; j++) {
+				int a = e[i] < e[j] ? e[i] : e[j], b = e[i] < e[j] ? e[j] : e[i];
+				l->pair[a * l->experts + b]++;
+			}
+		}
+		l->sum[e[0]].first++;
+		l->sum[e[0]].clear += margin(p, t) > 0.1f;
+		l->sum[e[0]].hits += hit[t];
+	}
+	l->tokens += p->tokens;
+	l->batches++;
+	l->balance += stat->balance;
+	l->z += stat->z;
+	l->entropy += stat->entropy;
+}
+
+static double
+share(double part, double whole)
+{
+	return whole > 0 ? (double)(float)(part / whole) : 0;
+}
+
+static double
+weights(const struct expert *x)
+{
+	return (double)((x->gate.rows + x->up.rows + x->down.cols) * x->up.cols);
+}
+
+static int
+write_expert(struct row *r, const struct census_layer *l, const struct layer *of, long step,
+	     int layer, int slot, long left)
+{
+	const struct census_sum *s = &l->sum[slot];
+	const struct expert *x = of->expert[slot];
+	int64_t routed = 0;
+
+	for (int i = 0; i < l->experts; i++)
+		routed += l->sum[i].tokens;
+	row_long(r, step);
+	row_long(r, layer);
+	row_long(r, slot);
+	row_long(r, x->id);
+	row_long(r, x->parent);
+	row_long(r, x->born);
+	row_long(r, 0);
+	row_long(r, s->tokens);
+	row_real(r, share((double)s->tokens, (double)routed));
+	row_real(r, share((double)s->tokens, s->loss));
+	row_real(r, share((double)s->clear, (double)l->tokens));
+	row_real(r, (double)(float)(2 * weights(x) * (double)s->tokens));
+	row_skip(r);
+	row_skip(r);
+	row_skip(r);
+	row_real(r, share((double)s->first, (double)l->tokens));
+	row_real(r, share((double)s->hits, (double)s->first));
+	row_skip(r);
+	row_long(r, left);
+	return row_end(r);
+}
+
+int
+census_write_experts(const struct census *c, const struct param *p, long step, struct file *f)
+{
+	struct row r = {.f = f};
+	long left = 0;
+
+	for (int i = 0; i < c->layers; i++)
+		left += c->layer[i].experts;
+	for (int i = 0; i < c->layers; i++)
+		for (int e = 0; e < c->layer[i].experts; e++)
+			if (write_expert(&r, &c->layer[i], &p->layer[i], step, i, e, --left) != 0)
+				return -1;
+	return 0;
+}
+
+static int
+rising(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The q-quantile of n sorted values, between neighbours by a line. */
+static double
+quantile(const double *v, int n, double q)
+{
+	const double at = q * (n - 1);
+	const int i = (int)at;
+
+	return i + 1 < n ? v[i] + (at - i) * (v[i + 1] - v[i]) : v[n - 1];
+}
+
+static int
+write_layer(struct row *r, const struct census_layer *l, long step, int layer, double *load)
+{
+	const int n = l->experts;
+	const double batches = (double)l->batches;
+	double total = 0, gini = 0, dead = 0, pair = 0;
+
+	for (int i = 0; i < n; i++)
+		total += (double)l->sum[i].tokens;
+	for (int i = 0; i < n; i++) {
+		load[i] = total > 0 ? (double)l->sum[i].tokens / total * n : 0; /* 1 = fair */
+		dead += l->sum[i].tokens == 0;
+	}
+	qsort(load, (size_t)n, sizeof *load, rising);
+	for (int i = 0; i < n; i++)
+		gini += (2 * i + 1 - n) * load[i] / ((double)n * n);
+	for (int i = 0; l->pair && i < n * n; i++)
+		pair = (double)l->pair[i] > pair ? (double)l->pair[i] : pair;
+	row_long(r, step);
+	row_long(r, layer);
+	row_real(r, share(l->balance, batches));
+	row_real(r, share(l->z, batches));
+	row_real(r, share(l->entropy, batches));
+	row_real(r, (double)(float)(load[n - 1] - 1));
+	row_real(r, (double)(float)quantile(load, n, 0.25));
+	row_real(r, (double)(float)quantile(load, n, 0.5));
+	row_real(r, (double)(float)quantile(load, n, 0.75));
+	row_real(r, share(dead, n));
+	row_real(r, (double)(float)gini);
+	if (l->pair)
+		row_real(r, share(pair, (double)l->tokens));
+	else
+		row_skip(r);
+	return row_end(r);
+}
+
+int
+census_write_layers(const struct census *c, long step, struct file *f)
+{
+	struct row r = {.f = f};
+	int bad = 0;
+
+	for (int i = 0; i < c->layers && !bad; i++) {
+		double *load = mem_zero((size_t)c->layer[i].experts, sizeof *load);
+		bad = write_layer(&r, &c->layer[i], step, i, load);
+		free(load);
+	}
+	return bad;
+}
+
+static void
+tensor_name(char name[64], int layer, const char *what)
+{
+	snprintf(name, 64, "census.%d.%s", layer, what);
+}
+
+/* A layer's scalars stand in one struct from `tokens` on, all of eight bytes. */
+enum { SCALARS = 5, SUMS = sizeof(struct census_sum) / 8 };
+_Static_assert(sizeof(struct census_layer) - offsetof(struct census_layer, tokens) == SCALARS * 8,
+	       "census_layer's scalars are five words");
+
+void
+census_put(const struct census *c, struct ckpt_out *o)
+{
+	char name[64];
+
+	for (int i = 0; i < c->layers; i++) {
+		const struct census_layer *l = &c->layer[i];
+		const uint64_t e = (uint64_t)l->experts;
+		tensor_name(name, i, "sums");
+		ckpt_out_raw(o, name, l->sum, CKPT_I64, 2, (uint64_t[]){e, SUMS});
+		tensor_name(name, i, "layer");
+		ckpt_out_raw(o, name, &l->tokens, CKPT_I64, 1, (uint64_t[]){SCALARS});
+		tensor_name(name, i, "pairs");
+		if (l->pair)
+			ckpt_out_raw(o, name, l->pair, CKPT_I64, 2, (uint64_t[]){e, e});
+	}
+}
+
+static int
+get(const struct ckpt *k, int layer, const char *what, void *to, size_t words)
+{
+	const struct ckpt_tensor *t;
+	char name[64];
+
+	tensor_name(name, layer, what);
+	t = ckpt_find(k, name);
+	if (!t || t->type != CKPT_I64 || t->bytes != words * 8)
+		return err_set("%s: tensor %s is %s (expected %zu words)", k->name, name,
+			       t ? "misshapen" : "missing", words);
+	memcpy(to, k->data + t->offset, t->bytes);
+	return 0;
+}
+
+int
+census_get(struct census *c, const struct ckpt *k)
+{
+	for (int i = 0; i < c->layers; i++) {
+		struct census_layer *l = &c->layer[i];
+		const size_t e = (size_t)l->experts;
+		if (get(k, i, "sums", l->sum, e * SUMS) != 0 ||
+		    get(k, i, "layer", &l->tokens, SCALARS) != 0 ||
+		    (l->pair && get(k, i, "pairs", l->pair, e * e) != 0))
+			return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,79 @@
+#include "train/eval.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "io/trace.h"
+#include <stdlib.h>
+
+int
+eval_run(struct net *n, const struct net_how *how, const struct tokens *data, size_t from, size_t to,
+	 eval_fn *seen, void *arg, struct eval *out)
+{
+	const size_t T = (size_t)n->seq, room = (size_t)n->batch * T;
+	int32_t *in = mem_zero(2 * room, sizeof *in), *next = in + room;
+	double loss = 0, hits = 0;
+	long step = 0;
+	int status = 0;
+
+	*out = (struct eval){0};
+	while (status == 0 && from + T + 1 <= to) {
+		struct net_loss l;
+		int batch = 0;
+		for (; batch < n->batch && from + T + 1 <= to; batch++, from += T) {
+			tokens_get(data, from, T, in + (size_t)batch * T);
+			tokens_get(data, from + 1, T, next + (size_t)batch * T);
+		}
+		net_forward(n, how, batch, n->seq, in, next, &l);
+		/* Windows are summed one by one, so that the batch does not matter. */
+		for (long t = 0; t < (long)batch * n->seq; t++) {
+			loss += (double)net_token_loss(n)[t];
+			hits += net_token_hit(n)[t];
+		}
+		out->tokens += (long)batch * n->seq;
+		if (seen)
+			status = seen(arg, n, step, batch, in);
+		step++;
+	}
+	free(in);
+	if (status != 0)
+		return -1;
+	if (out->tokens == 0)
+		return err_set("%s: no window of %zu tokens and the one after them", data->file, T);
+	out->loss = loss / (double)out->tokens;
+	out->accuracy = hits / (double)out->tokens;
+	return 0;
+}
+
+void
+eval_census(struct census *c, struct net *n)
+{
+	struct route_stat stat;
+
+	for (int l = 0; l < c->layers; l++) {
+		route_stat(net_plan(n, l), &stat);
+		census_add(c, l, net_plan(n, l), &stat, net_token_loss(n), net_token_hit(n));
+	}
+}
+
+int
+eval_trace(struct row *r, struct net *n, long step, int batch, const int32_t *in)
+{
+	const long T = net_plan(n, 0)->tokens / batch;
+
+	for (long t = 0; t < T * batch; t++)
+		for (int l = 0; l < n->param->shape.layers; l++) {
+			const struct plan *p = net_plan(n, l);
+			for (int k = 0; k < p->k; k++) {
+				struct trace_row row = {.step = step,
+							.seq = t / T,
+							.pos = t % T,
+							.token = in[t],
+							.layer = l,
+							.rank = k,
+							.expert = p->choice[t * p->k + k],
+							.weight = p->gate[t * p->k + k]};
+				if (trace_put(r, &row) != 0)
+					return -1;
+			}
+		}
+	return 0;
+}

@@ -1,0 +1,241 @@
+#include "train/recipe.h"
+#include "base/err.h"
+#include "base/num.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void
+recipe_init(struct recipe *r)
+{
+	static int experts[] = {8}, hidden[] = {512};
+
+	*r = (struct recipe){
+		.dim = 128,
+		.layers = 2,
+		.heads = 4,
+		.top_k = 2,
+		.experts = {1, experts},
+		.hidden = {1, hidden},
+		.steps = 1000,
+		.batch = 16,
+		.seq = 256,
+		.accum = 1,
+		.lr = 1e-3,
+		.wd = 0.1,
+		.beta1 = 0.9,
+		.beta2 = 0.95,
+		.eps = 1e-8,
+		.clip = 1,
+		.load_balance = 0.01,
+		.temperature = "1",
+		.seed = 1,
+		.census_every = 100,
+		.trace_every = 100,
+	};
+}
+
+#define ROW(name, letter, kind, member, lo, hi, words, kept, help)                                 \
+	{                                                                                          \
+		name, letter, kind, offsetof(struct recipe, member), lo, hi, words, kept, help     \
+	}
+static const struct opt rows[] = {
+	ROW("task", 0, OPT_ENUM, task, 0, 0, "lm", true, "what is trained: a language model"),
+	ROW("config", 0, OPT_ENUM, config, 0, 0, "none|nano|base|wide", false,
+	    "a reference shape; options given beside it override it"),
+	ROW("vocab", 0, OPT_INT, vocab, 2, 1 << 20, "N", true, "tokens known; else the data's"),
+	ROW("dim", 0, OPT_INT, dim, 2, 1 << 15, "N", true, "width of the residual stream"),
+	ROW("layers", 0, OPT_INT, layers, 1, 1024, "N", true, "blocks"),
+	ROW("heads", 0, OPT_INT, heads, 1, 1024, "N", true, "attention heads"),
+	ROW("kv-heads", 0, OPT_INT, kv_heads, 1, 1024, "N", true,
+	    "key-value heads, shared by groups of heads; else as many as heads"),
+	ROW("experts", 0, OPT_INTS, experts, 1, 1 << 16, "N[,N...]", true,
+	    "experts of every layer, or of each"),
+	ROW("top-k", 0, OPT_INT, top_k, 1, 256, "K", true, "experts that a token uses"),
+	ROW("hidden", 0, OPT_INTS, hidden, 1, 1 << 20, "N[,N...]", true,
+	    "hidden neurons of every expert, or of each slot"),
+	ROW("act", 0, OPT_ENUM, act, 0, 0, "gelu|relu|relu2|swiglu|reglu", true,
+	    "activation of the experts"),
+	ROW("router", 0, OPT_ENUM, router, 0, 0, "linear|mlp|cosine|random", true,
+	    "how tokens choose experts"),
+	ROW("router-hidden", 0, OPT_INT, router_hidden, 1, 1 << 15, "N", true,
+	    "width of the mlp router; else dim"),
+	ROW("dense", 0, OPT_FLAG, dense, 0, 1, NULL, true, "one expert per layer and no router"),
+	ROW("untied", 0, OPT_FLAG, untied, 0, 1, NULL, true,
+	    "an output head of its own instead of the embedding"),
+	ROW("steps", 0, OPT_LONG, steps, 0, 0x1p40, "N", true, "optimizer steps"),
+	ROW("batch", 0, OPT_INT, batch, 1, 1 << 16, "N", true, "sequences of a batch"),
+	ROW("seq", 0, OPT_INT, seq, 1, 1 << 16, "N", true, "tokens of a sequence"),
+	ROW("accum", 0, OPT_INT, accum, 1, 1 << 16, "N", true, "batches of a step"),
+	ROW("lr", 0, OPT_REAL, lr, 0, 10, "RATE", true, "peak learning rate"),
+	ROW("schedule", 0, OPT_ENUM, schedule, 0, 0, "cosine|linear|constant|wsd", true,
+	    "of the learning rate"),
+	ROW("warmup", 0, OPT_LONG, warmup, 0, 0x1p40, "STEPS", true, "linear rise to the peak"),
+	ROW("wd", 0, OPT_REAL, wd, 0, 10, "X", true, "weight decay of matrices"),
+	ROW("beta1", 0, OPT_REAL, beta1, 0, 0.999999, "X", true, "of AdamW's first moment"),
+	ROW("beta2", 0, OPT_REAL, beta2, 0, 0.999999, "X", true, "of AdamW's second moment"),
+	ROW("eps", 0, OPT_REAL, eps, 1e-12, 1, "X", true, "of AdamW's denominator"),
+	ROW("clip", 0, OPT_REAL, clip, 0, 1e6, "NORM", true,
+	    "largest norm of the gradient; 0 for none"),
+	ROW("load-balance", 0, OPT_REAL, load_balance, 0, 1e3, "WEIGHT", true,
+	    "of the load-balance loss, 1.0 = even, summed over layers"),
+	ROW("z-loss", 0, OPT_REAL, z_loss, 0, 1e3, "WEIGHT", true,
+	    "of the mean squared log-normaliser of the router"),
+	ROW("entropy", 0, OPT_REAL, entropy, 0, 1e3, "WEIGHT", true,
+	    "of the router's entropy, which is rewarded"),
+	ROW("bias-rate", 0, OPT_REAL, bias_rate, 0, 10, "RATE", true,
+	    "of loss-free balancing: a bias on the choice, moved against the load"),
+	ROW("temperature", 0, OPT_TEXT, temperature, 0, 0, "A[:B[:STEPS]]", true,
+	    "of the router: A, or from A to B by a cosine over STEPS"),
+	ROW("random-warmup", 0, OPT_LONG, random_warmup, 0, 0x1p40, "STEPS", true,
+	    "first steps routed at random"),
+	ROW("dormancy", 0, OPT_FLAG, dormancy, 0, 1, NULL, true,
+	    "freeze an expert in steps that bring it no tokens"),
+	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", true, "of all random numbers"),
+	ROW("val-frac", 0, OPT_REAL, val_frac, 0, 0.9, "SHARE", true,
+	    "end of each DATA held out for validation"),
+	ROW("val-every", 0, OPT_LONG, val_every, 0, 0x1p40, "STEPS", true,
+	    "between validations; 0 for the end only"),
+	ROW("census-every", 0, OPT_LONG, census_every, 1, 0x1p40, "STEPS", true,
+	    "window of the census"),
+	ROW("trace", 0, OPT_FLAG, trace, 0, 1, NULL, true, "write the routing of some steps"),
+	ROW("trace-every", 0, OPT_LONG, trace_every, 1, 0x1p40, "STEPS", true,
+	    "between traced steps"),
+	ROW("data", 0, OPT_MANY, data, 0, 0, "[NAME=]DATA[@STEP]", false,
+	    "as an operand, for recipe files"),
+	ROW("made-of", 0, OPT_MANY, made_of, 0, 0, "TEXT", false,
+	    "what the data was, as RUN/recipe has it: other data is refused"),
+	ROW("val", 0, OPT_MANY, val, 0, 0, "[NAME=]FILE", false,
+	    "validate on this file; may be repeated"),
+	ROW("resume-from", 0, OPT_TEXT, resume_from, 0, 0, "CKPT", false,
+	    "go on from another run's checkpoint, at its step"),
+};
+
+int
+recipe_rows(struct opt *row, size_t at)
+{
+	const int n = sizeof rows / sizeof *rows;
+
+	_Static_assert(sizeof rows / sizeof *rows <= RECIPE_ROWS, "RECIPE_ROWS is too small");
+	for (int i = 0; i < n; i++) {
+		row[i] = rows[i];
+		row[i].at += at;
+	}
+	return n;
+}
+
+int
+recipe_preset(struct opt_table *t, struct recipe *r)
+{
+	static const char *const name[] = {"dim", "layers", "heads", "experts", "hidden", "top-k",
+					   "seq", "batch"};
+	static const char *const value[][8] = {
+		{"128", "2", "4", "8", "512", "2", "256", "16"},
+		{"256", "6", "8", "8", "1024", "2", "256", "16"},
+		{"256", "4", "8", "64", "256", "2", "256", "16"},
+	};
+
+	if (r->config == 0)
+		return 0;
+	for (int i = 0; i < 8; i++)
+		if (opt_set(t, name[i], value[r->config - 1][i], OPT_PRESET) != 0)
+			return -1;
+	return 0;
+}
+
+/* A, B and STEPS (-1: all) of a temperature text. */
+static int
+temperature(const char *text, double *a, double *b, long *steps)
+{
+	char part[3][NUM_TEXT * 2] = {"", "", ""};
+	int n = sscanf(text, "%63[^:]:%63[^:]:%63[^:]", part[0], part[1], part[2]);
+	size_t length = 0;
+
+	for (int i = 0; i < n; i++)
+		length += strlen(part[i]) + (i > 0);
+	if (n < 1 || length != strlen(text))
+		return err_set("--temperature \"%s\" (expected A, A:B or A:B:STEPS)", text);
+	*steps = -1;
+	if (num_real(part[0], 1e-3, 1e3, a) != 0)
+		return err_in("--temperature");
+	*b = *a;
+	if (n > 1 && num_real(part[1], 1e-3, 1e3, b) != 0)
+		return err_in("--temperature");
+	if (n > 2 && num_long(part[2], 1, 1L << 40, steps) != 0)
+		return err_in("--temperature");
+	return 0;
+}
+
+int
+recipe_check(const struct recipe *r)
+{
+	double a, b;
+	long steps;
+
+	if (temperature(r->temperature, &a, &b, &steps) != 0)
+		return -1;
+	if (r->warmup > r->steps && r->steps > 0)
+		return err_set("--warmup %ld is longer than --steps %ld", r->warmup, r->steps);
+	if (r->dense && (r->bias_rate > 0 || r->router != ROUTER_LINEAR))
+		return err_set("--dense has no router");
+	return 0;
+}
+
+double
+recipe_temperature(const struct recipe *r, long step)
+{
+	double a = 1, b = 1, at;
+	long steps;
+
+	temperature(r->temperature, &a, &b, &steps);
+	if (a == b)
+		return a;
+	if (steps < 0)
+		steps = r->steps;
+	at = step >= steps ? 1 : (double)step / (double)steps;
+	return b + (a - b) * 0.5 * (1 + cos(M_PI * at));
+}
+
+int
+recipe_shape(const struct recipe *r, int vocab, struct shape *out)
+{
+	*out = (struct shape){.vocab = r->vocab ? r->vocab : vocab,
+			      .dim = r->dim,
+			      .layers = r->layers,
+			      .heads = r->heads,
+			      .kv_heads = r->kv_heads ? r->kv_heads : r->heads,
+			      .top_k = r->top_k,
+			      .act = (enum kern_act)r->act,
+			      .router = (enum router)r->router,
+			      .router_hidden = r->router_hidden ? r->router_hidden : r->dim,
+			      .dense = r->dense,
+			      .tied = !r->untied};
+	return shape_set(out, r->experts.n, r->experts.v, r->hidden.n, r->hidden.v);
+}
+
+struct optim
+recipe_optim(const struct recipe *r)
+{
+	return (struct optim){r->beta1, r->beta2, r->eps, r->wd, r->clip, r->dormancy};
+}
+
+int
+recipe_open(struct recipe_book *b, const char *file, const char *text)
+{
+	memset(b, 0, sizeof *b);
+	recipe_init(&b->recipe);
+	b->table.program = "recipe";
+	b->table.row = b->row;
+	b->table.n = recipe_rows(b->row, 0);
+	b->table.values = &b->recipe;
+	if (opt_read_text(&b->table, file, text, OPT_RECIPE) == 0 && recipe_check(&b->recipe) == 0)
+		return 0;
+	recipe_close(b);
+	return -1;
+}
+
+void
+recipe_close(struct recipe_book *b)
+{
+	opt_free(&b->table);
+}

@@ -1,0 +1,33 @@
+#ifndef TRAIN_STATE_H
+#define TRAIN_STATE_H
+#include "io/ckpt.h"
+#include "pool/census.h"
+#include "train/recipe.h"
+
+/*
+ * A run's state as a checkpoint: parameters, moments, ledger, census window, step, recipe, and
+ * where each CSV stood.  See moe-ckpt(5).
+ */
+struct state {
+	struct param *param;
+	struct census *census; /* NULL: none */
+	long step;	       /* steps done */
+	const char *recipe;    /* text */
+	const char *files;     /* "NAME BYTES CRC32" lines */
+};
+
+/* Write atomically. */
+int state_save(const struct state *s, const char *file);
+
+/*
+ * Parameters of an open checkpoint, with moments if train.  -1 with a message that names the
+ * tensor when one is missing, unknown, misshapen or not finite.  On success *out is the caller's.
+ */
+int state_params(const struct ckpt *k, const struct recipe *r, bool train, struct param **out);
+
+/* Steps done, as the checkpoint says; -1 with a message. */
+long state_step(const struct ckpt *k);
+/* The recipe's text; NULL with a message if there is none. */
+const char *state_recipe(const struct ckpt *k);
+
+#endif

@@ -1,0 +1,677 @@
+#include "train/train.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/task.h"
+#include "base/tick.h"
+#include "data/tokens.h"
+#include "io/trace.h"
+#include "model/ffn.h"
+#include "train/eval.h"
+#include "train/state.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+static const char event_columns[] = "step,layer,slot,event,expert,parent,value,threshold,cause,"
+				    "to_layer,to_slot,width,sigma,left";
+static const char timing_columns[] =
+	"step,seconds,product,attention,routing,element,optimizer,other";
+
+/* A text to validate on: a file, or the held-out end of a source. */
+struct val {
+	char *name;
+	struct tokens *data, *own;
+	size_t from, to;
+};
+
+/* A run under way. */
+struct loop {
+	struct train *t;
+	struct recipe *r;
+	struct schedule data;
+	struct val *val;
+	int vals;
+	char *text;    /* the recipe as stored and compared */
+	char *ckpt;    /* path of the checkpoint */
+	int lock;      /* of the directory, or -1 */
+	struct param *param;
+	struct net *net;
+	struct census *census;
+	struct run run;
+	struct file *timing;
+	long step;     /* steps done */
+	int32_t *in, *out;
+	double *load;  /* [sum of E] rows per expert in this step, for the bias */
+	double *val_loss;
+	/* of the step in hand */
+	double loss, norm, rate;
+	struct route_stat stat; /* sums over layers, means over batches */
+};
+
+/* ---- data ---- */
+
+static int
+vals_open(struct loop *l)
+{
+	const struct recipe *r = l->r;
+
+	l->val = mem_zero((size_t)(r->val.n + l->data.n), sizeof *l->val);
+	for (int i = 0; i < r->val.n; i++) {
+		struct val *v = &l->val[l->vals];
+		if (!(v->own = v->data = tokens_open(r->val.v[i])))
+			return -1;
+		l->vals++;
+		v->name = v->data->name;
+		v->to = v->data->n;
+	}
+	for (int i = 0; r->val_frac > 0 && i < l->data.n; i++) {
+		bool again = false;
+		for (int j = 0; j < i; j++)
+			again |= l->data.data[j] == l->data.data[i];
+		if (again)
+			continue;
+		struct val *v = &l->val[l->vals++];
+		v->data = l->data.data[i];
+		v->name = v->data->name;
+		v->from = l->data.train[i];
+		v->to = v->data->n;
+	}
+	for (int i = 0; i < l->vals; i++) {
+		const struct val *v = &l->val[i];
+		if (v->data->vocab > r->vocab)
+			return err_set("%s: %d tokens known (expected at most the model's %d)",
+				       v->data->file, v->data->vocab, r->vocab);
+		if (v->to - v->from < (size_t)r->seq + 1)
+			return err_set("%s: %zu tokens to validate on (expected at least %d, one window)",
+				       v->data->file, v->to - v->from, r->seq + 1);
+	}
+	return 0;
+}
+
+/* "train NAME@STEP BYTES CRC32", "val NAME ...", "from - ...": what a run was made of. */
+static void
+made_of(FILE *f, const char *kind, const char *name, long step, uint64_t bytes, uint32_t crc)
+{
+	fprintf(f, "made-of %s %s@%ld %" PRIu64 " %08" PRIx32 "\n", kind, name, step, bytes, crc);
+}
+
+static int
+recipe_text(struct loop *l)
+{
+	char *rows = opt_recipe(l->t->table);
+	size_t n;
+	FILE *f = open_memstream(&l->text, &n);
+	const char *from = l->r->resume_from;
+	uint64_t bytes;
+	uint32_t crc;
+
+	if (!f)
+		return err_set("out of memory");
+	fputs(rows, f);
+	free(rows);
+	for (int i = 0; i < l->data.n; i++)
+		made_of(f, "train", l->data.data[i]->name, l->data.from[i], l->data.data[i]->bytes,
+			l->data.data[i]->crc);
+	for (int i = 0; i < l->vals; i++)
+		if (l->val[i].own)
+			made_of(f, "val", l->val[i].name, 0, l->val[i].data->bytes, l->val[i].data->crc);
+	if (from) {
+		if (file_size(from, &bytes) != 0 || file_crc(from, bytes, &crc) != 0) {
+			fclose(f);
+			return -1;
+		}
+		made_of(f, "from", "-", 0, bytes, crc);
+	}
+	fclose(f);
+	return 0;
+}
+
+/* A recipe that tells what its data was refuses other data. */
+static int
+check_made_of(const struct loop *l)
+{
+	for (int i = 0; i < l->r->made_of.n; i++) {
+		char *line = mem_text("\nmade-of %s\n", l->r->made_of.v[i]);
+		bool there = strstr(l->text, line) != NULL;
+		free(line);
+		if (!there)
+			return err_set("the data is not what the recipe was made with: no file is \"%s\"",
+				       l->r->made_of.v[i]);
+	}
+	return 0;
+}
+
+static int
+data_open(struct loop *l)
+{
+	struct recipe *r = l->r;
+
+	if (schedule_open(&l->data, r->data.v, r->data.n, r->val_frac, r->seq) != 0)
+		return -1;
+	if (r->vocab && r->vocab < l->data.data[0]->vocab)
+		return err_set("--vocab %d (expected at least the data's %d)", r->vocab,
+			       l->data.data[0]->vocab);
+	if (!r->vocab)
+		r->vocab = l->data.data[0]->vocab;
+	return vals_open(l) != 0 || recipe_text(l) != 0 || check_made_of(l) != 0 ? -1 : 0;
+}
+
+/* ---- the directory ---- */
+
+/* Two runs must not share a directory. */
+static int
+lock_dir(struct loop *l)
+{
+	if (file_mkdir(l->t->dir) != 0)
+		return -1;
+	l->lock = open(l->t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (l->lock < 0)
+		return err_set("%s: %s", l->t->dir, strerror(errno));
+	if (flock(l->lock, LOCK_EX | LOCK_NB) != 0)
+		return err_set("%s: another moe-train is at work there", l->t->dir);
+	return 0;
+}
+
+/* The stored recipe and the same run's: -1 unless equal, or longer where that is allowed. */
+static int
+compare_recipe(const struct loop *l, const char *there)
+{
+	const char *a = there, *b = l->text;
+
+	while (*a || *b) {
+		int n = (int)strcspn(a, "\n"), m = (int)strcspn(b, "\n");
+		if (n != m || memcmp(a, b, (size_t)n) != 0) {
+			long was;
+			bool longer = sscanf(a, "steps %ld\n", &was) == 1 && was < l->r->steps &&
+				      strncmp(b, "steps ", 6) == 0;
+			if (!longer || (l->r->schedule != LR_CONSTANT && l->r->schedule != LR_WSD))
+				return err_set("%s: a run with another recipe is there: \"%.*s\" there, "
+					       "\"%.*s\" here",
+					       l->t->dir, n, a, m, b);
+		}
+		a += n + (a[n] == '\n');
+		b += m + (b[m] == '\n');
+	}
+	return 0;
+}
+
+static int
+write_recipe(const struct loop *l)
+{
+	char *path = run_path(l->t->dir, "recipe");
+	struct file *f = file_replace(path);
+	int bad = f ? 0 : -1;
+
+	free(path);
+	if (!f)
+		return -1;
+	bad |= file_print(f, "%s", l->text);
+	for (int i = 0; i < l->data.n; i++)
+		bad |= file_print(f, "data %s=%s@%ld\n", l->data.data[i]->name, l->data.data[i]->file,
+				  l->data.from[i]);
+	for (int i = 0; i < l->vals; i++)
+		if (l->val[i].own)
+			bad |= file_print(f, "val %s=%s\n", l->val[i].name, l->val[i].data->file);
+	if (l->r->resume_from)
+		bad |= file_print(f, "resume-from %s\n", l->r->resume_from);
+	if (bad) {
+		file_abandon(f);
+		return -1;
+	}
+	return file_commit(f);
+}
+
+static int
+save(struct loop *l)
+{
+	char *marks = run_marks(&l->run);
+	struct state s = {l->param, l->census, l->step, l->text, marks};
+	int status;
+
+	if (!marks)
+		return -1;
+	status = state_save(&s, l->ckpt);
+	free(marks);
+	return status;
+}
+
+static int
+open_csvs(struct loop *l, const char *marks)
+{
+	const bool wanted[RUN_CSVS] = {true, true, true, true, l->r->trace};
+	char *loss = mem_copy("step,domain,tokens,loss,val_loss,lr,grad_norm,load_balance,"
+			      "load_balance_weighted,z,z_weighted,entropy,entropy_weighted");
+	const char *head[RUN_CSVS] = {NULL, census_expert_columns, event_columns, census_layer_columns,
+				      NULL};
+	int bad = run_open(&l->run, l->t->dir, l->t->csv, wanted, marks);
+
+	for (int i = 1; i < l->vals; i++) {
+		char *more = mem_text("%s,val_loss_%s", loss, l->val[i].name);
+		free(loss);
+		loss = more;
+	}
+	head[RUN_LOSS] = loss;
+	for (int i = 0; i < RUN_CSVS && !bad; i++)
+		if (wanted[i] && run_new(&l->run, (enum run_csv)i))
+			bad = (i == RUN_TRACE ? trace_header(&l->run.row[i])
+					      : row_header(&l->run.row[i], head[i])) ||
+			      run_flush(&l->run, (enum run_csv)i);
+	free(loss);
+	return bad ? -1 : 0;
+}
+
+/* Parameters, step and census from the run's own checkpoint or from another run's. */
+static int
+load(struct loop *l, const char *file, bool own)
+{
+	struct ckpt *k = ckpt_open(file);
+	const char *text;
+	int bad;
+
+	if (!k)
+		return -1;
+	bad = !(text = state_recipe(k)) || (l->step = state_step(k)) < 0 ||
+	      (own && compare_recipe(l, text) != 0) ||
+	      ((!own || l->step < l->r->steps) && state_params(k, l->r, true, &l->param) != 0);
+	if (!bad && l->param) {
+		l->census = census_new(&l->param->shape);
+		bad = (own && census_get(l->census, k) != 0) ||
+		      open_csvs(l, own ? ckpt_meta(k, "files") : NULL) != 0;
+	}
+	ckpt_close(k);
+	return bad ? -1 : 0;
+}
+
+static int
+begin(struct loop *l)
+{
+	struct shape s;
+
+	if (l->r->resume_from) {
+		if (load(l, l->r->resume_from, false) != 0)
+			return -1;
+	} else {
+		if (recipe_shape(l->r, l->r->vocab, &s) != 0)
+			return -1;
+		l->param = param_new(&s, true);
+		l->census = census_new(&s);
+		shape_free(&s);
+		param_init(l->param, (uint64_t)l->r->seed);
+		if (open_csvs(l, NULL) != 0)
+			return -1;
+	}
+	return write_recipe(l) != 0 || save(l) != 0 ? -1 : 0;
+}
+
+/* ---- steps ---- */
+
+static struct net_how
+how(const struct loop *l, int micro)
+{
+	const struct recipe *r = l->r;
+
+	return (struct net_how){.temperature = (float)recipe_temperature(r, l->step),
+				.aux = {(float)r->load_balance, (float)r->z_loss, (float)r->entropy},
+				.seed = (uint64_t)r->seed,
+				.step = l->step * r->accum + micro,
+				.scale = 1 / (float)r->accum,
+				.back = true,
+				.add = micro > 0,
+				.random = l->step < r->random_warmup};
+}
+
+/* What was not finite, where. */
+static int
+not_finite(const struct loop *l, const char *what, const struct optim_fault *at)
+{
+	int layer, slot;
+	bool forward = net_fault(l->net, &layer, &slot);
+	char place[160] = "";
+
+	if (!forward && at) {
+		layer = at->layer;
+		slot = at->slot;
+		snprintf(place, sizeof place, " in the gradient of %s", at->name);
+	}
+	if ((forward || at) && slot >= 0)
+		snprintf(place + strlen(place), sizeof place - strlen(place), ", layer %d, expert %lld",
+			 layer, (long long)l->param->layer[layer].expert[slot]->id);
+	else if ((forward || at) && layer >= 0)
+		snprintf(place + strlen(place), sizeof place - strlen(place), ", layer %d", layer);
+	return err_set("step %ld: the %s is not finite%s; the checkpoint before it is kept",
+		       l->step + 1, what, place);
+}
+
+/* Routing statistics and census of the batch just seen. */
+static void
+observe(struct loop *l)
+{
+	const struct net *n = l->net;
+	struct route_stat s;
+	double *load = l->load;
+
+	for (int i = 0; i < n->param->shape.layers; i++) {
+		const struct plan *p = net_plan(n, i);
+		route_stat(p, &s);
+		census_add(l->census, i, p, &s, net_token_loss(n), net_token_hit(n));
+		l->stat.balance += s.balance / l->r->accum;
+		l->stat.z += s.z / l->r->accum;
+		l->stat.entropy += s.entropy / l->r->accum;
+		for (int e = 0; e < p->experts; e++)
+			*load++ += (double)p->count[e];
+	}
+}
+
+/* b += rate * sign(mean load - load), then zero mean. */
+static void
+move_bias(struct loop *l)
+{
+	const double *load = l->load;
+
+	for (int i = 0; i < l->param->shape.layers; i++) {
+		struct layer *x = &l->param->layer[i];
+		double mean = 0, sum = 0;
+		for (int e = 0; e < x->experts; e++)
+			mean += load[e] / x->experts;
+		for (int e = 0; e < x->experts; e++) {
+			double d = mean - load[e];
+			x->bias[e] += (float)(l->r->bias_rate * ((d > 0) - (d < 0)));
+			sum += (double)x->bias[e];
+		}
+		for (int e = 0; e < x->experts; e++)
+			x->bias[e] -= (float)(sum / x->experts);
+		load += x->experts;
+	}
+}
+
+static int
+one_step(struct loop *l)
+{
+	const struct recipe *r = l->r;
+	struct net_loss loss;
+	size_t experts = 0;
+
+	for (int i = 0; i < l->param->shape.layers; i++)
+		experts += (size_t)l->param->layer[i].experts;
+	memset(l->load, 0, experts * sizeof *l->load);
+	l->stat = (struct route_stat){0};
+	l->loss = 0;
+	for (int m = 0; m < r->accum; m++) {
+		struct net_how h = how(l, m);
+		schedule_batch(&l->data, (uint64_t)r->seed, l->step, m, r->batch, r->seq, l->in, l->out);
+		net_forward(l->net, &h, r->batch, r->seq, l->in, l->out, &loss);
+		if (!isfinite(loss.loss))
+			return not_finite(l, "loss", NULL);
+		l->loss += loss.loss / r->accum;
+		observe(l);
+		net_backward(l->net, &h);
+	}
+	return 0;
+}
+
+static int
+update(struct loop *l)
+{
+	const struct recipe *r = l->r;
+	const struct optim o = recipe_optim(r);
+	struct optim_fault fault = {0};
+
+	l->norm = optim_norm(l->param, &fault);
+	if (!isfinite(l->norm))
+		return not_finite(l, "gradient", &fault);
+	l->rate = optim_rate((enum schedule_kind)r->schedule, r->lr, r->warmup, r->steps, l->step);
+	optim_step(l->param, &o, l->rate, l->step, l->norm);
+	if (r->bias_rate > 0)
+		move_bias(l);
+	return 0;
+}
+
+static int
+shift_event(struct loop *l)
+{
+	const int phase = schedule_phase(&l->data, l->step);
+	struct row *w = &l->run.row[RUN_EVENTS];
+
+	if (phase == 0 || l->data.from[phase] != l->step)
+		return 0;
+	row_long(w, l->step);
+	for (int i = 0; i < 2; i++)
+		row_skip(w);
+	row_text(w, "shift");
+	for (int i = 0; i < 4; i++)
+		row_skip(w);
+	row_text(w, l->data.data[phase]->name);
+	for (int i = 0; i < 4; i++)
+		row_skip(w);
+	row_long(w, 0);
+	return row_end(w) != 0 || run_flush(&l->run, RUN_EVENTS) != 0 ? -1 : 0;
+}
+
+static int
+validate(struct loop *l)
+{
+	struct net_how h = how(l, 0);
+
+	h.back = h.random = false;
+	for (int i = 0; i < l->vals; i++) {
+		const struct val *v = &l->val[i];
+		struct eval e;
+		if (eval_run(l->net, &h, v->data, v->from, v->to, NULL, NULL, &e) != 0)
+			return -1;
+		l->val_loss[i] = e.loss;
+	}
+	return 0;
+}
+
+static void
+val_field(struct loop *l, int i, bool validated)
+{
+	if (validated)
+		row_real(&l->run.row[RUN_LOSS], l->val_loss[i]);
+	else
+		row_skip(&l->run.row[RUN_LOSS]);
+}
+
+static int
+loss_row(struct loop *l, const char *domain, bool validated)
+{
+	const struct recipe *r = l->r;
+	struct row *w = &l->run.row[RUN_LOSS];
+	const double raw[3] = {l->stat.balance, l->stat.z, l->stat.entropy};
+	const double weight[3] = {r->load_balance, r->z_loss, -r->entropy};
+
+	row_long(w, l->step);
+	row_text(w, domain);
+	row_long(w, (long)r->batch * r->seq * r->accum);
+	row_real(w, l->loss);
+	val_field(l, 0, validated && l->vals);
+	row_real(w, l->rate);
+	row_real(w, l->norm);
+	for (int i = 0; i < 3; i++) {
+		row_real(w, raw[i]);
+		row_real(w, weight[i] == 0 ? 0 : weight[i] * raw[i]);
+	}
+	for (int i = 1; i < l->vals; i++)
+		val_field(l, i, validated);
+	return row_end(w) != 0 || run_flush(&l->run, RUN_LOSS) != 0 ? -1 : 0;
+}
+
+/* The census of a window, and the trace of a step, when their time has come. */
+static int
+tables(struct loop *l)
+{
+	const struct recipe *r = l->r;
+	struct run *u = &l->run;
+
+	if (r->trace && l->step % r->trace_every == 0 &&
+	    (eval_trace(&u->row[RUN_TRACE], l->net, l->step, r->batch, l->in) != 0 ||
+	     run_flush(u, RUN_TRACE) != 0))
+		return -1;
+	if (l->step % r->census_every != 0)
+		return 0;
+	if (census_write_experts(l->census, l->param, l->step, u->file[RUN_EXPERTS]) != 0 ||
+	    census_write_layers(l->census, l->step, u->file[RUN_LAYERS]) != 0 ||
+	    run_flush(u, RUN_EXPERTS) != 0 || run_flush(u, RUN_LAYERS) != 0)
+		return -1;
+	census_clear(l->census);
+	return 0;
+}
+
+/* Seconds of a step by part; what net_seconds has is summed over workers. */
+static int
+timing_row(struct loop *l, const double *before, double seconds, double optimizer)
+{
+	struct row w = {.f = l->timing};
+	const double *now = net_seconds(l->net);
+	double part[NET_PARTS], other = seconds - optimizer;
+
+	row_long(&w, l->step);
+	row_real(&w, seconds);
+	for (int i = 0; i < NET_PARTS; i++) {
+		part[i] = (now[i] - before[i]) / task_workers();
+		other -= part[i];
+		row_real(&w, part[i]);
+	}
+	row_real(&w, optimizer);
+	row_real(&w, other);
+	return row_end(&w) != 0 || file_flush(l->timing) != 0 ? -1 : 0;
+}
+
+/* Steps until done, stopped or failed. */
+static enum train_end
+steps(struct loop *l)
+{
+	const struct recipe *r = l->r;
+	const double tokens = (double)r->batch * r->seq * r->accum;
+	double before[NET_PARTS], start, middle, end;
+
+	while (l->step < r->steps) {
+		const char *domain = l->data.data[schedule_phase(&l->data, l->step)]->name;
+		bool check, stop;
+
+		memcpy(before, net_seconds(l->net), sizeof before);
+		start = tick_now();
+		if (shift_event(l) != 0 || one_step(l) != 0)
+			return TRAIN_FAILED;
+		middle = tick_now();
+		if (update(l) != 0)
+			return TRAIN_FAILED;
+		end = tick_now();
+		l->step++;
+		if (l->timing && timing_row(l, before, end - start, end - middle) != 0)
+			return TRAIN_FAILED;
+		check = l->step == r->steps || (r->val_every && l->step % r->val_every == 0);
+		if (tables(l) != 0 || (check && validate(l) != 0) || loss_row(l, domain, check) != 0)
+			return TRAIN_FAILED;
+		l->t->progress(l->t->arg, &(struct train_progress){
+						  .step = l->step,
+						  .steps = r->steps,
+						  .domain = domain,
+						  .loss = l->loss,
+						  .val_loss = check && l->vals ? l->val_loss[0] : NAN,
+						  .rate = l->rate,
+						  .tokens_per_s = tokens / (end - start),
+						  .flops = tokens / (end - start) *
+							   shape_flops(&l->param->shape, r->seq)});
+		stop = *l->t->stop != 0;
+		if ((stop || l->step == r->steps || l->step % l->t->ckpt_every == 0) && save(l) != 0)
+			return TRAIN_FAILED;
+		if (stop && l->step < r->steps)
+			return TRAIN_STOPPED;
+	}
+	return TRAIN_DONE;
+}
+
+static void
+loop_free(struct loop *l)
+{
+	for (int i = 0; i < l->vals; i++)
+		tokens_close(l->val[i].own);
+	free(l->val);
+	free(l->val_loss);
+	free(l->in);
+	free(l->load);
+	free(l->text);
+	free(l->ckpt);
+	net_free(l->net);
+	param_free(l->param);
+	census_free(l->census);
+	schedule_close(&l->data);
+	if (l->lock >= 0)
+		close(l->lock);
+}
+
+static enum train_end
+run(struct loop *l)
+{
+	const struct recipe *r = l->r;
+	const size_t tokens = (size_t)r->batch * (size_t)r->seq;
+	size_t experts = 0;
+
+	if (recipe_check(r) != 0 || data_open(l) != 0 || lock_dir(l) != 0)
+		return TRAIN_FAILED;
+	l->ckpt = run_path(l->t->dir, "ckpt.safetensors");
+	if ((file_exists(l->ckpt) ? load(l, l->ckpt, true) : begin(l)) != 0)
+		return TRAIN_FAILED;
+	if (!l->param)
+		return TRAIN_DONE;
+	if (l->t->timing && (!(l->timing = file_create(l->t->timing)) ||
+			     row_header(&(struct row){.f = l->timing}, timing_columns) != 0))
+		return TRAIN_FAILED;
+	for (int i = 0; i < l->param->shape.layers; i++)
+		experts += (size_t)l->param->layer[i].experts;
+	l->net = net_new(l->param, r->batch, r->seq, true);
+	l->in = mem_zero(2 * tokens, sizeof *l->in);
+	l->out = l->in + tokens;
+	l->load = mem_zero(experts, sizeof *l->load);
+	l->val_loss = mem_zero((size_t)l->vals + 1, sizeof *l->val_loss);
+	l->t->ready(l->t->arg, &l->param->shape, l->step);
+	return steps(l);
+}
+
+enum train_end
+train_run(struct train *t)
+{
+	struct loop l = {.t = t, .r = t->recipe, .lock = -1};
+	enum train_end end = run(&l);
+	char *message = end == TRAIN_FAILED ? mem_copy(err_text()) : NULL;
+	int bad = run_close(&l.run) | file_close(l.timing);
+
+	loop_free(&l);
+	if (message)
+		err_set("%s", message);
+	free(message);
+	return bad ? TRAIN_FAILED : end;
+}
+
+/* ---- what a run would take ---- */
+
+/* Resident besides what the net maps: program, libraries, tables of the kernels. */
+#define RESIDENT_BASE (7u << 20)
+
+int
+train_plan(struct recipe *r, struct train_plan *out)
+{
+	struct shape s;
+	double experts = 0;
+
+	if (recipe_check(r) != 0 || recipe_shape(r, r->vocab, &s) != 0)
+		return -1;
+	for (int l = 0; l < s.layers; l++)
+		experts += s.experts[l];
+	*out = (struct train_plan){
+		.params = shape_params(&s),
+		.active = shape_active(&s),
+		.flops = shape_flops(&s, r->seq),
+		.tokens = (double)r->steps * r->batch * r->seq * r->accum,
+		.rows = (double)r->batch * r->seq * s.top_k * s.layers / experts,
+		.bytes = param_bytes(&s, true) + net_bytes(&s, r->batch, r->seq, true) +
+			 (size_t)task_workers() * ffn_scratch(&s) + RESIDENT_BASE};
+	shape_free(&s);
+	return 0;
+}

@@ -1,0 +1,50 @@
+#ifndef TRAIN_TRAIN_H
+#define TRAIN_TRAIN_H
+#include "train/recipe.h"
+#include "train/run.h"
+#include <signal.h>
+
+/*
+ * Training: from a recipe to a finished run directory.  The same call begins a run, goes on with
+ * one that was interrupted anywhere, and returns at once when it is complete; the bytes of every
+ * file are the same whichever way it went, for any number of workers.
+ */
+
+struct train_progress {
+	long step, steps;
+	const char *domain;
+	double loss, val_loss; /* val_loss NaN when not validated at this step */
+	double rate;	       /* learning rate */
+	double tokens_per_s;   /* of this step */
+	double flops;	       /* per second, of this step */
+};
+
+struct train {
+	struct recipe *recipe;
+	struct opt_table *table; /* of which the recipe's rows are part */
+	const char *dir;
+	char *csv[RUN_CSVS]; /* elsewhere than in dir; NULL: in dir */
+	long ckpt_every;
+	const char *timing;		    /* CSV of seconds by part; NULL for none */
+	const volatile sig_atomic_t *stop;  /* not 0: checkpoint and return TRAIN_STOPPED */
+	void (*ready)(void *arg, const struct shape *s, long step); /* before the first step */
+	void (*progress)(void *arg, const struct train_progress *p);
+	void *arg;
+};
+
+enum train_end { TRAIN_FAILED = -1, TRAIN_DONE, TRAIN_STOPPED };
+
+/* TRAIN_FAILED with a message; what was checkpointed stays good. */
+enum train_end train_run(struct train *t);
+
+/* What a run would take: see moe-train(1), --dry-run. Needs the vocabulary set. */
+struct train_plan {
+	long params;
+	double active, flops; /* parameters and training FLOPs per token */
+	double tokens;	      /* of the whole run */
+	double rows;	      /* tokens that an expert gets per batch, on average */
+	size_t bytes;	      /* resident, at the peak */
+};
+int train_plan(struct recipe *r, struct train_plan *out);
+
+#endif
