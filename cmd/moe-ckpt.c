@@ -7,11 +7,11 @@
 #include "io/ckpt.h"
 #include "io/llama2.h"
 #include "io/table.h"
+#include "program.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,8 +36,7 @@ static const struct opt rows[] = {
 	ROW("hf", 0, OPT_TEXT, hf, 0, 0, "DIR", "convert: write a Hugging Face directory"),
 	ROW("experts", 0, OPT_INT, experts, 1, 1 << 16, "N",
 	    "convert llama2.c: layers of N experts"),
-	ROW("top-k", 0, OPT_INT, top_k, 1, 1 << 16, "K",
-	    "convert llama2.c: of which a token uses K"),
+	ROW("top-k", 0, OPT_INT, top_k, 1, 256, "K", "convert llama2.c: of which a token uses K"),
 	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", "convert llama2.c: of the router's weights"),
 	ROW("verbose", 'v', OPT_FLAG, verbose, 0, 1, NULL, "check: tell what was verified"),
 	ROW("help", 'h', OPT_FLAG, help, 0, 1, NULL, "print this"),
@@ -56,17 +55,6 @@ static struct opt_table options = {
 	.n = sizeof rows / sizeof *rows,
 	.values = &args,
 };
-
-static void __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	fputs("moe-ckpt: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	putc('\n', stderr);
-	va_end(ap);
-}
 
 static uint64_t elements(const struct ckpt_tensor *t)
 {
@@ -89,6 +77,12 @@ static bool same_shape(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
 static bool is_optimizer(const char *name)
 {
 	return !strncmp(name, "optim.", 6);
+}
+
+/* Not the optimizer's, nor of a run's window of the census. */
+static bool is_model(const char *name)
+{
+	return !strncmp(name, "model.", 6) || !strncmp(name, "lm_head.", 8);
 }
 
 /* --- ls, meta, get --- */
@@ -670,7 +664,7 @@ static void hf_fit(struct hf *h)
 		h->why = "its router has a temperature";
 	hf_model(h, NULL);
 	for (int i = 0; i < h->c->n; i++)
-		n += !is_optimizer(h->c->tensor[i].name);
+		n += is_model(h->c->tensor[i].name);
 	if (!h->why && n != h->named)
 		h->why = "it has more tensors, or layers of different size";
 }
@@ -793,7 +787,7 @@ static int write_model(struct hf *h, const char *dir)
 	if (!h->why)
 		hf_model(h, o);
 	for (int i = 0; h->why && i < h->c->n; i++)
-		if (!is_optimizer(h->c->tensor[i].name))
+		if (is_model(h->c->tensor[i].name))
 			copy_tensor(o, h->c, &h->c->tensor[i], h->c->tensor[i].name);
 	r = ckpt_write(o, path);
 	ckpt_out_free(o);
@@ -829,19 +823,6 @@ out:
 }
 
 /* --- the command line --- */
-
-static int usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static int usage(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	fputs("moe-ckpt: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputs(" (moe-ckpt -h tells more)\n", stderr);
-	va_end(ap);
-	return 2;
-}
 
 static bool given(const char *name)
 {
@@ -886,7 +867,7 @@ static int run(const struct opt_many *words)
 	static const char *const of_convert[] = {"bf16",    "no-optimizer", "hf",
 						 "experts", "top-k",	    "seed"};
 	const struct verb *verb = verbs, *end = verbs + sizeof verbs / sizeof *verbs;
-	int n = words->n - 1, status;
+	int n = words->n - 1;
 
 	if (n < 0)
 		return usage("nothing to do (expected ls, meta, get, diff, check or convert)");
@@ -906,40 +887,10 @@ static int run(const struct opt_many *words)
 			return usage("--%s goes with convert", of_convert[i]);
 	if (verb->run != check && given("verbose"))
 		return usage("-v goes with check");
-	status = verb->run(words->v + 1, n);
-	if (status < 0)
-		say("%s", err_text());
-	return status < 0 ? 1 : status;
-}
-
-static int finish(int status)
-{
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		say("standard output: write error");
-		return 1;
-	}
-	return status;
+	return verb->run(words->v + 1, n);
 }
 
 int main(int argc, char **argv)
 {
-	struct opt_many words = {0};
-	int status;
-
-	if (opt_parse(&options, argc, argv, &words) < 0) {
-		status = usage("%s", err_text());
-	} else if (args.help) {
-		opt_usage(&options, stdout);
-		status = finish(0);
-	} else if (args.version) {
-		puts("moe-ckpt 1");
-		status = finish(0);
-	} else {
-		status = run(&words);
-	}
-	for (int i = 0; i < words.n; i++)
-		free(words.v[i]);
-	free(words.v);
-	opt_free(&options);
-	return status;
+	return program(&options, &args.help, &args.version, argc, argv, run);
 }

@@ -103,7 +103,7 @@ causality(const char *name, struct param *p)
 	for (int at = 0; at < T; at++) {
 		const long t = (at % B) * T + at;
 		const int32_t was = in[t];
-		in[t] = (was + 1 + at) % V;
+		in[t] = (was + 1 + at % (V - 1)) % V;
 		const float *after = losses(n, B, T, in);
 		long same = agree(before, after, B * T) - (at % B) * T;
 		if (same < at && same - at < first)

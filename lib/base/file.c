@@ -293,7 +293,7 @@ struct file *file_append(const char *name)
 /* All n bytes to the system. */
 static int put(struct file *f, const unsigned char *p, size_t n)
 {
-	if (f->tally) {
+	if (f->tally && n) {
 		f->tally_bytes += n;
 		f->tally_crc = (uint32_t)crc32_z(f->tally_crc, p, n);
 	}

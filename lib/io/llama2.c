@@ -119,14 +119,14 @@ static int read_header(struct llama2 *m)
 		return err_set("%s: a llama2.c model of version %" PRId32 " (expected version 0)",
 			       m->name, h[1]);
 	m->tied = h[5] > 0;
-	/* these limits keep every product of sizes within 64 bits */
-	if (read_size(m, "dim", h[0], 1 << 16, &m->dim) < 0 ||
+	/* what a recipe can say; it also keeps every product of sizes within 64 bits */
+	if (read_size(m, "dim", h[0], 1 << 15, &m->dim) < 0 ||
 	    read_size(m, "hidden_dim", h[1], 1 << 20, &m->hidden) < 0 ||
-	    read_size(m, "n_layers", h[2], 1 << 12, &m->layers) < 0 ||
-	    read_size(m, "n_heads", h[3], h[0], &m->heads) < 0 ||
+	    read_size(m, "n_layers", h[2], 1024, &m->layers) < 0 ||
+	    read_size(m, "n_heads", h[3], h[0] < 1024 ? h[0] : 1024, &m->heads) < 0 ||
 	    read_size(m, "n_kv_heads", h[4], h[3], &m->kv_heads) < 0 ||
-	    read_size(m, "vocab_size", h[5] == INT32_MIN ? 0 : abs(h[5]), 1 << 24, &m->vocab) < 0 ||
-	    read_size(m, "seq_len", h[6], 1 << 24, &m->seq) < 0)
+	    read_size(m, "vocab_size", h[5] == INT32_MIN ? 0 : abs(h[5]), 1 << 20, &m->vocab) < 0 ||
+	    read_size(m, "seq_len", h[6], 1 << 16, &m->seq) < 0)
 		return -1;
 	if (m->dim % m->heads || head_size(m) % 2 || m->heads % m->kv_heads)
 		return err_set("%s: dim %d, n_heads %d, n_kv_heads %d do not divide into heads of "
@@ -242,10 +242,11 @@ static void draw_router(float *w, size_t n, uint64_t seed, int layer)
 static void add_recipe(struct ckpt_out *o, const struct llama2 *m, int experts, int top_k)
 {
 	char *recipe =
-		mem_text("task lm\nseq %d\nvocab %d\ndim %d\nlayers %d\nheads %d\nkv-heads %d\n"
-			 "experts %d\ntop-k %d\nhidden %d\nact swiglu\nrouter linear\ndense %d\n",
-			 m->seq, m->vocab, m->dim, m->layers, m->heads, m->kv_heads,
-			 experts ? experts : 1, experts ? top_k : 1, m->hidden, !experts);
+		mem_text("task lm\nvocab %d\ndim %d\nlayers %d\nheads %d\nkv-heads %d\n"
+			 "experts %d\ntop-k %d\nhidden %d\nact swiglu\nrouter linear\n"
+			 "dense %d\nuntied %d\nseq %d\n",
+			 m->vocab, m->dim, m->layers, m->heads, m->kv_heads, experts ? experts : 1,
+			 experts ? top_k : 1, m->hidden, !experts, !m->tied, m->seq);
 
 	ckpt_out_meta(o, "recipe", recipe);
 	ckpt_out_meta(o, "step", "0");
