@@ -59,6 +59,16 @@ static const struct opt ambient[] = {
 };
 enum { AMBIENT = sizeof ambient / sizeof *ambient };
 
+static const struct opt_group groups[] = {
+	{"task", "The model:"},
+	{"steps", "Training:"},
+	{"load-balance", "Routing:"},
+	{"seed", "Data, and what is recorded:"},
+	{"output", "The run; none of these changes its results:"},
+	{"eval", "A checkpoint in use:"},
+	{"help", "This program:"},
+	{NULL, NULL},
+};
 static struct opt rows[RECIPE_ROWS + AMBIENT];
 static struct opt_table table = {
 	.program = "moe-train",
@@ -66,6 +76,7 @@ static struct opt_table table = {
 		    "moe-train [options] --dry-run [DATA...]\n"
 		    "moe-train --eval CKPT [--seq N] DATA\n"
 		    "moe-train --sample CKPT [--tokens N] [--temp X | --greedy] <PROMPT\n",
+	.group = groups,
 	.row = rows,
 	.values = &args,
 };

@@ -317,26 +317,35 @@ static void usage(void)
 	char *text;
 	size_t n;
 	FILE *f = open_memstream(&text, &n);
+	static const struct opt_group group[] = { { "help", "First:" },
+						  { "memory", "Then:" },
+						  { NULL, NULL } };
+	t.group = group;
 	v.out = "runs/1"; /* a literal: defaults are not freed */
+	opt_set(&t, "help", "1", OPT_COMMAND);
+	opt_set(&t, "seed", "7", OPT_COMMAND);
 	opt_usage(&t, f);
 	fclose(f);
 	is_text(text,
 		"usage: moe-test [options] DATA...\n"
 		"       moe-test -h\n"
 		"\n"
+		"First:\n"
 		"  -h, --help                   print this\n"
 		"  -o, --out DIR                where the run goes [runs/1]\n"
 		"  -s, --steps N                training steps [1000]\n"
-		"      --seed N                 of all random draws [1]\n"
+		"      --seed N                 of all random draws\n"
 		"      --lr X                   learning rate [0.001]\n"
 		"      --decay X                unset by default\n"
+		"\n"
+		"Then:\n"
 		"  -m, --memory BYTES           at most [64K]\n"
 		"  -a, --act gelu|relu|swiglu   activation [relu]\n"
 		"  -d, --dense                  no experts\n"
 		"      --note TEXT              any text\n"
 		"  -w, --widths N,...           of the experts\n"
 		"      --val [NAME=]FILE        validation data\n",
-		"usage");
+		"usage, titles, defaults of what is not set");
 	free(text);
 	opt_set(&t, "out", "x", OPT_COMMAND);
 	opt_set(&t, "out", "y", OPT_COMMAND);

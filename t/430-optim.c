@@ -245,16 +245,18 @@ schedules(void)
 			name[k]);
 		is_real(optim_rate(kind, peak, 1, 1000, 0), peak, 1e-15, "%s: one step of warm-up",
 			name[k]);
-		is_real(optim_rate(kind, peak, 10, 1000000000, 0), peak / 10, 1e-12,
+		is_real(optim_rate(kind, peak, 10, 1000000000, 0), peak / 10, 1e-8,
 			"%s: the first of ten steps of warm-up", name[k]);
-		is_real(optim_rate(kind, peak, 10, 1000000000, 4), peak / 2, 1e-12,
+		is_real(optim_rate(kind, peak, 10, 1000000000, 4), peak / 2, 1e-8,
 			"%s: the fifth of ten", name[k]);
-		is_real(optim_rate(kind, peak, 10, 1000000000, 9), peak, 1e-12, "%s: the tenth of ten",
+		is_real(optim_rate(kind, peak, 10, 1000000000, 9), peak, 1e-8, "%s: the tenth of ten",
 			name[k]);
 	}
 	is_real(optim_rate(LR_COSINE, peak, 0, 1000, 500), (peak + tenth) / 2, 1e-15, "cosine: half");
 	is_real(optim_rate(LR_COSINE, peak, 0, 1200, 400), tenth + 0.75 * (peak - tenth), 1e-15,
 		"cosine: a third");
+	is_real(optim_rate(LR_LINEAR, peak, 100, 1000, 49), peak / 2 * (1 - 0.9 * 0.049), 1e-15,
+		"linear: the warm-up multiplies it");
 	is_real(optim_rate(LR_LINEAR, peak, 0, 1000, 250), peak - 0.25 * (peak - tenth), 1e-15,
 		"linear: a quarter");
 	is_real(optim_rate(LR_WSD, peak, 0, 1000, 800), peak, 1e-15, "wsd: constant for four fifths");

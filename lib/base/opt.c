@@ -631,14 +631,24 @@ static int put_left(FILE *f, const struct opt *o)
 	return fprintf(f, "%s--%s%s%s", dash, o->name, *value ? " " : "", value);
 }
 
+/* What has been set is no default: the -h itself that asked for the usage, above all. */
 static void put_default(FILE *f, const struct opt_table *t, int i)
 {
 	enum opt_kind kind = t->row[i].kind;
+	if (t->source[i] != OPT_DEFAULT)
+		return;
 	if (kind == OPT_FLAG ? !*(bool *)place(t, i) : kind == OPT_MANY || !has_value(t, i))
 		return;
 	fputs(" [", f);
 	put_row(f, t, i);
 	putc(']', f);
+}
+
+static void put_title(FILE *f, const struct opt_table *t, int i)
+{
+	for (const struct opt_group *g = t->group; g && g->first; g++)
+		if (!strcmp(g->first, t->row[i].name))
+			fprintf(f, "%s%s\n", i ? "\n" : "", g->title);
 }
 
 void opt_usage(const struct opt_table *t, FILE *f)
@@ -665,6 +675,7 @@ void opt_usage(const struct opt_table *t, FILE *f)
 		putc('\n', f);
 	for (int i = 0; i < t->n; i++) {
 		int len;
+		put_title(f, t, i);
 		fputs("  ", f);
 		len = put_left(f, &t->row[i]);
 		if (len > width)

@@ -43,9 +43,15 @@ struct opt {
 /* Where a value came from; a later source never loses to an earlier one, in whatever order given. */
 enum opt_source { OPT_DEFAULT, OPT_PRESET, OPT_RECIPE, OPT_COMMAND };
 
+/* A title in the usage, above the row of this name. */
+struct opt_group {
+	const char *first, *title;
+};
+
 struct opt_table {
 	const char *program;
 	const char *synopsis; /* lines of "moe-train [options] ...", the usage's head */
+	const struct opt_group *group; /* ended by a NULL name; NULL for none */
 	const struct opt *row;
 	int n;
 	void *values;
@@ -82,7 +88,7 @@ bool opt_given(const struct opt_table *t, const char *name); /* by more than def
 /* All recipe rows in force as "name value\n" lines, in table order; what is unset is left out. */
 char *opt_recipe(const struct opt_table *t);
 
-/* Usage: synopsis, then each row with its help and default. */
+/* Usage: synopsis, then each row with its help and, unless it has been set, its default. */
 void opt_usage(const struct opt_table *t, FILE *f);
 
 /* Free the texts and lists that were set (defaults are the program's), and forget them. */

@@ -88,3 +88,22 @@ rng_normal(struct rng *r)
 
 	return sqrt(-2 * log(u)) * cos(2 * M_PI * v);
 }
+
+/* Box and Muller's pairs: each word is a uniform number in (0, 1]. */
+void
+rng_normals(struct rng *r, float *out, long n)
+{
+	float z[4];
+
+	for (long i = 0; i < n; i++) {
+		if (i % 4 == 0)
+			for (int j = 0; j < 4; j += 2) {
+				float u = ((float)rng_u32(r) + 1) * 0x1p-32f;
+				float a = (float)(2 * M_PI) * ((float)rng_u32(r) * 0x1p-32f);
+				float radius = sqrtf(-2 * logf(u < 1 ? u : 1));
+				z[j] = radius * cosf(a);
+				z[j + 1] = radius * sinf(a);
+			}
+		out[i] = z[i % 4];
+	}
+}

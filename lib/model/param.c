@@ -273,8 +273,11 @@ start_one(void *arg, long i, int worker)
 	struct rng r = rng_at(s->seed, RNG_INIT, 0, s->place[i].at);
 
 	(void)worker;
-	for (long j = 0; j < t->rows * t->cols; j++)
-		t->w[j] = t->flat ? 1 : (float)(0.02 * rng_normal(&r));
+	const long n = t->rows * t->cols;
+
+	rng_normals(&r, t->w, n);
+	for (long j = 0; j < n; j++)
+		t->w[j] = t->flat ? 1 : 0.02f * t->w[j];
 }
 
 void
