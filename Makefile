@@ -33,6 +33,8 @@ LIB_O = $(LIB_C:%.c=$(O)/%.o) $(if $(KERN_C),$(KERN:%=$(O)/lib/math/kern_%.o))
 PROGRAMS = $(patsubst cmd/%.c,$(B)/%,$(wildcard cmd/*.c))
 TESTS = $(patsubst %.c,$(B)/%.t,$(wildcard t/[0-9]*.c))
 BENCHES = $(patsubst %.c,$(B)/%,$(wildcard t/bench/*.c))
+# quality.sh wants a text and many minutes: it is for calling by hand.
+BENCH_SCRIPTS = $(filter-out t/bench/quality.sh,$(wildcard t/bench/*.sh))
 FUZZERS = $(patsubst %.c,$(B)/%,$(wildcard t/fuzz/*.c))
 PAGES = $(wildcard man/*.[157])
 
@@ -110,7 +112,8 @@ fuzzers: $(FUZZERS)
 
 bench: all $(BENCHES)
 	@echo bench,config,ours,peer,unit,ratio,share_of_peak
-	@for b in $(BENCHES); do $$b || exit 1; done
+	@PATH="$(abspath $(B)):$$PATH"; for b in $(BENCHES); do $$b || exit 1; done; \
+		for b in $(BENCH_SCRIPTS); do sh $$b || exit 1; done
 
 lint:
 	@for p in clang-format cppcheck mandoc; do command -v $$p >/dev/null || \

@@ -1,18 +1,15 @@
 /* moe-data: find real text on this machine, turn text into tokens and back, pack tokens. */
-#include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "base/opt.h"
 #include "data/bpe.h"
 #include "data/text.h"
 #include "data/tokens.h"
 #include "io/table.h"
+#include "program.h"
 #include <inttypes.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -51,30 +48,6 @@ static struct opt_table options = {
 	.n = sizeof(rows) / sizeof(rows[0]),
 	.values = &args,
 };
-
-static void __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	fputs("moe-data: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	putc('\n', stderr);
-	va_end(ap);
-}
-
-/* Say what is wrong with the command line: the exit status of that, 2. */
-static int __attribute__((format(printf, 1, 2))) usage(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	fputs("moe-data: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputs(" (-h for usage)\n", stderr);
-	va_end(ap);
-	return 2;
-}
 
 /* --- text --- */
 
@@ -433,41 +406,10 @@ static int run(const struct opt_many *words)
 		return usage("%s: no such command (expected text, bpe, encode, decode or pack)",
 			     words->v[0]);
 	status = check(v, words->n - 1);
-	if (status == 0)
-		status = v->run(words->v + 1, words->n - 1);
-	if (status < 0)
-		say("%s", err_text());
-	return status < 0 ? 1 : status;
-}
-
-static int finish(int status)
-{
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		say("standard output: write error");
-		return 1;
-	}
-	return status;
+	return status ? status : v->run(words->v + 1, words->n - 1);
 }
 
 int main(int argc, char **argv)
 {
-	struct opt_many words = {0};
-	int status;
-
-	if (opt_parse(&options, argc, argv, &words) < 0) {
-		status = usage("%s", err_text());
-	} else if (args.help) {
-		opt_usage(&options, stdout);
-		status = finish(0);
-	} else if (args.version) {
-		puts("moe-data 1");
-		status = finish(0);
-	} else {
-		status = run(&words);
-	}
-	for (int i = 0; i < words.n; i++)
-		free(words.v[i]);
-	free(words.v);
-	opt_free(&options);
-	return status;
+	return program(&options, &args.help, &args.version, argc, argv, run);
 }

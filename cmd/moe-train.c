@@ -4,12 +4,13 @@
 #include "base/tick.h"
 #include "data/bpe.h"
 #include "math/blas.h"
-#include "program.h"
 #include "io/trace.h"
+#include "program.h"
 #include "train/eval.h"
 #include "train/sample.h"
 #include "train/state.h"
 #include "train/train.h"
+#include <errno.h>
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -48,7 +49,7 @@ static const struct opt ambient[] = {
 	ROW("dry-run", 0, OPT_FLAG, dry_run, 0, 1, NULL, "say what the run would take, and stop"),
 	ROW("eval", 0, OPT_TEXT, eval, 0, 0, "CKPT", "print a checkpoint's loss on DATA"),
 	ROW("sample", 0, OPT_TEXT, sample, 0, 0, "CKPT", "continue the text on standard input"),
-	ROW("tokens", 0, OPT_LONG, tokens, 0, 0x1p30, "N", "--sample: tokens to add"),
+	ROW("tokens", 0, OPT_LONG, tokens, 0, 1 << 24, "N", "--sample: tokens to add"),
 	ROW("temp", 0, OPT_REAL, temp, 0, 100, "X", "--sample: temperature"),
 	ROW("greedy", 0, OPT_FLAG, greedy, 0, 1, NULL, "--sample: always the likeliest token"),
 	ROW("bpe", 0, OPT_TEXT, bpe, 0, 0, "FILE", "--sample: a table of moe-data bpe"),
@@ -64,7 +65,7 @@ static const struct opt_group groups[] = {
 	{"steps", "Training:"},
 	{"load-balance", "Routing:"},
 	{"seed", "Data, and what is recorded:"},
-	{"output", "The run; none of these changes its results:"},
+	{"output", "The run and its files:"},
 	{"eval", "A checkpoint in use:"},
 	{"help", "This program:"},
 	{NULL, NULL},
@@ -81,14 +82,21 @@ static struct opt_table table = {
 	.values = &args,
 };
 
-static volatile sig_atomic_t stop;
+static volatile sig_atomic_t stop, training;
 static double peak; /* GF/s of all workers, 0 when not measured */
 
+/* Before the first step nothing is lost by leaving at once, be it in the middle of opening a pipe. */
 static void
 on_signal(int signal)
 {
+	static const char said[] = "moe-train: interrupted before the first step\n";
+
 	(void)signal;
 	stop = 1;
+	if (!training) {
+		(void)!write(STDERR_FILENO, said, sizeof said - 1);
+		_exit(1);
+	}
 }
 
 static bool
@@ -97,21 +105,13 @@ talks(void)
 	return args.verbose || isatty(STDERR_FILENO);
 }
 
-static int
-start(void)
-{
-	if (kern_choose(args.kernels) != 0)
-		return -1;
-	blas_start();
-	return task_start(args.workers);
-}
-
 /* ---- training ---- */
 
 static void
 ready(void *arg, const struct shape *s, long step)
 {
 	(void)arg;
+	training = 1;
 	if (!talks())
 		return;
 	peak = blas_peak(0.25);
@@ -150,8 +150,8 @@ progress(void *arg, const struct train_progress *p)
 	fflush(stderr);
 }
 
-static int
-train(void)
+static struct train
+training_of_args(void)
 {
 	struct train t = {.recipe = &args.recipe,
 			  .table = &table,
@@ -161,11 +161,20 @@ train(void)
 			  .stop = &stop,
 			  .ready = ready,
 			  .progress = progress};
-	struct sigaction a = {.sa_handler = on_signal};
 
 	memcpy(t.csv, args.csv, sizeof t.csv);
+	return t;
+}
+
+static int
+train(void)
+{
+	struct train t = training_of_args();
+	const struct sigaction a = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
+
 	sigaction(SIGINT, &a, NULL);
 	sigaction(SIGTERM, &a, NULL);
+	sigaction(SIGPIPE, &ignore, NULL); /* a reader that leaves is an error like any other */
 	switch (train_run(&t)) {
 	case TRAIN_DONE:
 		return 0;
@@ -177,8 +186,6 @@ train(void)
 	}
 }
 
-/* ---- --dry-run ---- */
-
 /* Seconds of a run, from a step's share of the products' speed as measured on this machine. */
 static double
 expected(const struct train_plan *p)
@@ -189,23 +196,11 @@ expected(const struct train_plan *p)
 static int
 dry_run(void)
 {
+	struct train t = training_of_args();
 	struct train_plan p;
-	struct tokens *t = NULL;
 
-	if (args.recipe.data.n > 0) {
-		struct schedule s;
-		if (schedule_open(&s, args.recipe.data.v, args.recipe.data.n, args.recipe.val_frac,
-				  args.recipe.seq) != 0)
-			return -1;
-		if (!args.recipe.vocab)
-			args.recipe.vocab = s.data[0]->vocab;
-		schedule_close(&s);
-	}
-	(void)t;
-	if (!args.recipe.vocab)
-		args.recipe.vocab = 256;
-	if (train_plan(&args.recipe, &p) != 0)
-		return usage("%s", err_text());
+	if (train_plan(&t, &p) != 0)
+		return -1;
 	printf("quantity,value,unit\nparameters,%ld,\nactive parameters,%.0f,\n"
 	       "FLOPs per token,%.0f,\ntokens,%.0f,\ntokens per expert,%.1f,per batch\n"
 	       "memory,%zu,bytes\nexpected time,%.3g,s\n",
@@ -240,7 +235,7 @@ model_open(struct model *m, const char *file)
 			r->batch = args.recipe.batch;
 		if (opt_given(&table, "seed"))
 			r->seed = args.recipe.seed;
-		if ((bad = state_params(k, r, false, &m->param)) != 0)
+		if ((bad = state_params(k, r, STATE_USE, &m->param)) != 0)
 			recipe_close(&m->book);
 	}
 	ckpt_close(k);
@@ -264,12 +259,40 @@ model_close(struct model *m)
 	recipe_close(&m->book);
 }
 
-/* Who watches an evaluation. */
+/* Who watches an evaluation, and where that is written. */
 struct watch {
 	struct census *census;
-	struct file *trace;
-	struct row row;
+	struct file *experts, *trace;
+	struct row row; /* on trace */
 };
+
+static int
+watch_open(struct watch *w, const struct shape *s)
+{
+	const char *experts = args.csv[RUN_EXPERTS], *trace = args.csv[RUN_TRACE];
+
+	*w = (struct watch){0};
+	if (experts) {
+		w->census = census_new(s);
+		if (!(w->experts = file_create(experts)) ||
+		    row_header(&(struct row){.f = w->experts}, census_expert_columns) != 0)
+			return -1;
+	}
+	if (trace) {
+		if (!(w->trace = file_create(trace)))
+			return -1;
+		w->row.f = w->trace;
+		return trace_header(&w->row);
+	}
+	return 0;
+}
+
+static int
+watch_close(struct watch *w)
+{
+	census_free(w->census);
+	return file_close(w->experts) | file_close(w->trace);
+}
 
 static int
 watch(void *arg, struct net *n, long step, int batch, const int32_t *in)
@@ -281,19 +304,14 @@ watch(void *arg, struct net *n, long step, int batch, const int32_t *in)
 	return w->trace ? eval_trace(&w->row, n, step, batch, in) : 0;
 }
 
-static int
-write_census(const struct watch *w, const struct param *p)
+/* Is a table written where the loss would be? */
+static bool
+stdout_taken(void)
 {
-	struct file *f = file_create(args.csv[RUN_EXPERTS]);
-
-	if (!f)
-		return -1;
-	if (row_header(&(struct row){.f = f}, census_expert_columns) != 0 ||
-	    census_write_experts(w->census, p, 0, f) != 0) {
-		file_close(f);
-		return -1;
-	}
-	return file_close(f);
+	for (int i = 0; i < RUN_CSVS; i++)
+		if (args.csv[i] && strcmp(args.csv[i], "-") == 0)
+			return true;
+	return false;
 }
 
 static int
@@ -307,8 +325,8 @@ eval_model(struct model *m, const struct tokens *data, struct watch *w)
 
 	net_free(n);
 	if (!bad && w->census)
-		bad = write_census(w, m->param);
-	if (!bad)
+		bad = census_write_experts(w->census, m->param, 0, w->experts);
+	if (!bad && !stdout_taken())
 		printf("tokens,loss,bits_per_token,perplexity,accuracy\n%ld,%.9g,%.9g,%.9g,%.9g\n",
 		       e.tokens, e.loss, e.loss / M_LN2, exp(e.loss), e.accuracy);
 	return bad;
@@ -324,23 +342,16 @@ eval(const char *file)
 
 	if (model_open(&m, args.eval) != 0)
 		return -1;
-	if ((data = tokens_open(file)) && data->vocab > m.param->shape.vocab)
+	data = tokens_open(file);
+	if (data && data->vocab > m.param->shape.vocab)
 		err_set("%s: %d tokens known (expected at most the model's %d)", file, data->vocab,
 			m.param->shape.vocab);
-	else if (data) {
-		if (args.csv[RUN_EXPERTS])
-			w.census = census_new(&m.param->shape);
-		if (args.csv[RUN_TRACE] && (w.trace = file_create(args.csv[RUN_TRACE])))
-			w.row.f = w.trace;
-		if (!args.csv[RUN_TRACE] || (w.trace && trace_header(&w.row) == 0))
-			bad = eval_model(&m, data, &w);
-	}
-	if (w.trace && file_close(w.trace) != 0)
-		bad = -1;
-	census_free(w.census);
+	else if (data && watch_open(&w, &m.param->shape) == 0)
+		bad = eval_model(&m, data, &w);
+	bad |= watch_close(&w);
 	tokens_close(data);
 	model_close(&m);
-	return bad;
+	return bad ? -1 : 0;
 }
 
 static struct bpe *
@@ -365,10 +376,10 @@ emit(void *arg, int32_t before, int32_t token, bool prompt)
 	if (b)
 		p = before < 0 ? bpe_bytes(b, (uint32_t)token, &n)
 			       : bpe_next(b, (uint32_t)before, (uint32_t)token, &n);
-	if (fwrite(p, 1, n, stdout) != n || fflush(stdout) != 0)
-		return err_set("standard output: write error");
-	return 0;
+	return fwrite(p, 1, n, stdout) == n && fflush(stdout) == 0 ? 0 : -1; /* finish() says why */
 }
+
+enum { SAMPLE_MOST = 1 << 24 }; /* tokens of a prompt and its continuation */
 
 /* The prompt as tokens; its number, or -1. */
 static long
@@ -395,13 +406,24 @@ read_prompt(const struct bpe *b, int vocab, int32_t **out)
 	return (long)count;
 }
 
+/* Tokens that the text may have: -1 when the prompt has more. */
+static long
+sample_room(long count)
+{
+	const long most = opt_given(&table, "seq") ? args.recipe.seq : SAMPLE_MOST;
+
+	if (count > most)
+		return err_set("the prompt has %ld tokens (expected at most %ld)", count, most);
+	return count + args.tokens < most ? count + args.tokens : most;
+}
+
 static int
 sample(const char *merges)
 {
 	struct model m;
 	struct bpe *b = NULL;
 	int32_t *prompt = NULL;
-	long count = 0;
+	long count = 0, room;
 	int status = -1;
 
 	if (model_open(&m, args.sample) != 0)
@@ -414,10 +436,10 @@ sample(const char *merges)
 					 .end = args.llama2 ? 1 : -1,
 					 .emit = emit,
 					 .arg = b};
-		if ((count = read_prompt(b, m.param->shape.vocab, &prompt)) > 0) {
-			long room = opt_given(&table, "seq") ? args.recipe.seq : count + args.tokens;
+		if ((count = read_prompt(b, m.param->shape.vocab, &prompt)) > 0 &&
+		    (room = sample_room(count)) > 0) {
 			struct net *n = net_new(m.param, 1, (int)room, false);
-			status = sample_run(n, &how, &s, prompt, count);
+			status = sample_run(n, &how, &s, prompt, count) != 0; /* of writing alone */
 			net_free(n);
 		}
 	}
@@ -429,44 +451,46 @@ sample(const char *merges)
 
 /* ---- the command line ---- */
 
-/* Operands take the place of the recipe's data, whatever that was. */
+/* Two tables in one file would be none. */
 static int
-take_operands(const struct opt_many *words)
+check_csvs(void)
 {
-	for (int i = 0; i < words->n; i++)
-		if (opt_set(&table, "data", words->v[i], OPT_COMMAND) != 0)
-			return -1;
-	if (words->n > 0)
-		args.recipe.made_of.n = 0;
+	if (args.csv[RUN_TRACE] && !args.recipe.trace)
+		return usage("--trace-csv: nothing is traced (expected --trace)");
+	for (int i = 0; i < RUN_CSVS; i++)
+		for (int j = 0; j < i; j++)
+			if (args.csv[i] && args.csv[j] && strcmp(args.csv[i], args.csv[j]) == 0)
+				return usage("two CSV files go to %s", args.csv[i]);
 	return 0;
 }
 
 static int
-run(const struct opt_many *words)
+use_model(const struct opt_many *words)
 {
-	int tables = !!args.bpe + !!args.gpt2 + !!args.llama2;
+	const int tables = !!args.bpe + !!args.gpt2 + !!args.llama2;
 
-	if (args.book && opt_read(&table, args.book) != 0)
-		return usage("%s", err_text());
-	if (recipe_preset(&table, &args.recipe) != 0)
-		return -1;
 	if (args.eval && args.sample)
 		return usage("--eval and --sample do not go together");
 	if (tables > 1)
 		return usage("%d tokenizers (expected one of --bpe, --gpt2, --llama2)", tables);
-	if (start() != 0)
-		return usage("%s", err_text());
 	if (args.eval)
 		return words->n == 1 ? eval(words->v[0])
 				     : usage("--eval: %d operands (expected DATA)", words->n);
-	if (args.sample) {
-		if (words->n != !!args.gpt2)
-			return usage("--sample: %d operands (expected %s)", words->n,
-				     args.gpt2 ? "MERGES" : "none; the prompt is standard input");
-		return sample(words->v ? words->v[0] : NULL);
-	}
-	if (take_operands(words) != 0)
-		return -1;
+	if (words->n != !!args.gpt2)
+		return usage("--sample: %d operands (expected %s)", words->n,
+			     args.gpt2 ? "MERGES" : "none; the prompt is standard input");
+	return sample(words->v ? words->v[0] : NULL);
+}
+
+static int
+use_data(const struct opt_many *words)
+{
+	int status;
+
+	/* operands take the place of the recipe's data, whatever that was */
+	for (int i = 0; i < words->n; i++)
+		if (opt_set(&table, "data", words->v[i], OPT_COMMAND) != 0)
+			return -1;
 	if (recipe_check(&args.recipe) != 0)
 		return usage("%s", err_text());
 	if (args.dry_run)
@@ -475,7 +499,27 @@ run(const struct opt_many *words)
 		return usage("no run directory (expected -o RUN)");
 	if (args.recipe.data.n == 0)
 		return usage("no data (expected [NAME=]DATA[@STEP])");
-	return train();
+	status = check_csvs();
+	return status ? status : train();
+}
+
+static int
+run(const struct opt_many *words)
+{
+	if (args.book && strcmp(args.book, "-") != 0 && access(args.book, R_OK) != 0) {
+		err_set("%s: %s", args.book, strerror(errno));
+		return -1;
+	}
+	if (args.book && opt_read(&table, args.book) != 0)
+		return usage("%s", err_text());
+	if (recipe_preset(&table, &args.recipe) != 0)
+		return -1;
+	if (kern_choose(args.kernels) != 0)
+		return usage("%s", err_text());
+	blas_start();
+	if (task_start(args.workers) != 0)
+		return -1;
+	return args.eval || args.sample ? use_model(words) : use_data(words);
 }
 
 int
@@ -483,6 +527,7 @@ main(int argc, char **argv)
 {
 	int n = recipe_rows(rows, offsetof(struct args, recipe));
 
+	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error like a full disk */
 	recipe_init(&args.recipe);
 	memcpy(rows + n, ambient, sizeof ambient);
 	table.n = n + AMBIENT;

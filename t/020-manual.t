@@ -33,6 +33,7 @@ for program in "$B"/moe-*; do
 	ok "$name -h exits 0" sh -c '"$1" -h >"$2"' sh "$program" "$T/usage"
 	is "$(cat "$T/err")" "" "$name -h prints nothing on stderr"
 	ok "$name -h prints its usage on stdout" grep -q "^usage: $name " "$T/usage"
+	is "$(awk 'length > 100' "$T/usage")" "" "the usage of $name fits 100 columns"
 	version=$("$program" -V)
 	case $version in
 	"$name "[0-9]*) pass "$name -V prints its version" ;;

@@ -166,7 +166,8 @@ bounds(void)
 		}
 		is_long(beyond, 0, "below %d: all are", (int)of[i]);
 		if (of[i] > 1)
-			is_real(chi(count, (int)of[i], N / 8.0), 0, 5, "below %d: equally often", (int)of[i]);
+			is_real(chi(count, (int)of[i], N / 8.0), 0, 5, "below %d: equally often",
+				(int)of[i]);
 	}
 	/* remainders of 64 bits alone would fall into the first third half of the time */
 	const uint64_t n = (uint64_t)3 << 62;
@@ -177,7 +178,8 @@ bounds(void)
 		beyond += x >= n;
 	}
 	is_long(beyond, 0, "below 3 * 2^62: all are");
-	is_real(((double)first - N / 24.0) / sqrt(N / 8.0 * 2 / 9), 0, 5, "a third in the first third");
+	is_real(((double)first - N / 24.0) / sqrt(N / 8.0 * 2 / 9), 0, 5,
+		"a third in the first third");
 	for (int j = 0; j < 1000; j++)
 		beyond += rng_below(&r, UINT64_MAX) == UINT64_MAX;
 	is_long(beyond, 0, "below 2^64 - 1: all are");

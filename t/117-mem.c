@@ -7,7 +7,8 @@
 
 static const struct {
 	size_t n, size;
-} want[] = {{1, 1}, {0, 8}, {64, 1}, {65, 1}, {3, 4}, {1000, 4}, {7, 24}, {0, 0}, {1, 4096}, {5, 13}};
+} want[] = {{1, 1},    {0, 8},	{64, 1}, {65, 1},   {3, 4},
+	    {1000, 4}, {7, 24}, {0, 0},	 {1, 4096}, {5, 13}};
 enum { ARRAYS = sizeof want / sizeof *want };
 
 static void
@@ -96,9 +97,21 @@ peak(void)
 	   mem_peak());
 }
 
-static void zero_overflow(void) { mem_zero(SIZE_MAX / 2, 3); }
-static void grow_overflow(void) { mem_grow(NULL, SIZE_MAX / 2, 3); }
-static void take_overflow(void) { arena_take(&(struct arena){NULL, 0}, SIZE_MAX / 2, 3); }
+static void
+zero_overflow(void)
+{
+	mem_zero(SIZE_MAX / 2, 3);
+}
+static void
+grow_overflow(void)
+{
+	mem_grow(NULL, SIZE_MAX / 2, 3);
+}
+static void
+take_overflow(void)
+{
+	arena_take(&(struct arena){NULL, 0}, SIZE_MAX / 2, 3);
+}
 static void
 take_too_much(void)
 {

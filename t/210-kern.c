@@ -95,14 +95,16 @@ spills(const float *p, long rows, long cols, long ld, const char *what)
 	for (long i = 0; i + 1 < rows; i++)
 		for (long j = cols; j < ld; j++)
 			if (p[i * ld + j] != CANARY)
-				blame("%s: wrote beside row %ld, column %ld of %ld", what, i, j, cols);
+				blame("%s: wrote beside row %ld, column %ld of %ld", what, i, j,
+				      cols);
 }
 
 static void
 near(double got, double want, double tol, const char *what, long n, long i)
 {
 	if (!(fabs(got - want) <= tol))
-		blame("%s, n = %ld, [%ld]: %.9g (expected %.9g within %g)", what, n, i, got, want, tol);
+		blame("%s, n = %ld, [%ld]: %.9g (expected %.9g within %g)", what, n, i, got, want,
+		      tol);
 }
 
 static void
@@ -150,9 +152,11 @@ one_product(int kind, long m, long n, long k, long pad, bool add)
 				sum += x;
 				size += fabs(x);
 			}
-			double tol = (double)(k + 1) * FLT_EPSILON * size, got = (double)c[i * ldc + j];
+			double tol = (double)(k + 1) * FLT_EPSILON * size,
+			       got = (double)c[i * ldc + j];
 			if (!(fabs(got - sum) <= tol))
-				blame("%s m %ld n %ld k %ld pad %ld add %d: [%ld][%ld] %.9g (expected %.9g)",
+				blame("%s m %ld n %ld k %ld pad %ld add %d: [%ld][%ld] %.9g "
+				      "(expected %.9g)",
 				      layout[kind], m, n, k, pad, add, i, j, got, sum);
 		}
 	spills(c, m, n, ldc, layout[kind]);
@@ -161,40 +165,43 @@ one_product(int kind, long m, long n, long k, long pad, bool add)
 static void
 products(void)
 {
-	static const long large[][3] = {{1, 1, 5000},  {201, 97, 129}, {15, 130, 777}, {30, 33, 1200},
-					{200, 70, 17}, {7, 300, 400},  {300, 31, 385}};
+	/* beyond one block of rows and of depth; far apart, the last of them */
+	static const long large[][4] = {{1, 1, 5000, 0},   {201, 97, 129, 1},	{15, 130, 777, 2},
+					{7, 300, 400, 3},  {200, 70, 17, 4},	{300, 31, 385, 0},
+					{1203, 33, 20, 7}, {100, 70, 300, 1024}};
 
 	for (int kind = NT; kind <= TN; kind++) {
-		for (long i = 0; i < 420; i++)
+		for (long i = 0; i < 300; i++)
 			one_product(kind, i < 70 ? i + 1 : pick(1, 70),
 				    i >= 70 && i < 140 ? i - 69 : pick(1, 70),
 				    i >= 140 && i < 211 ? i - 140 : pick(0, 70), pick(0, 9), i % 2);
 		for (unsigned i = 0; i < sizeof large / sizeof *large; i++)
-			one_product(kind, large[i][0], large[i][1], large[i][2], i, i % 2);
+			one_product(kind, large[i][0], large[i][1], large[i][2], large[i][3],
+				    i % 2);
 		verdict(layout[kind]);
 	}
 }
 
-/* Rows `from` to `from + m` of a product among 200 are those of a product of these rows alone. */
+/* m of the rows of a product among 200 are those of a product of these rows alone. */
 static void
-row_invariance(long n, long k)
+row_invariance(long n, long k, long every)
 {
 	enum { ROWS = 200 };
 	const long lda = k + 3, ldt = ROWS + 1;
 	const float *a = matrix(0, ROWS, k, lda), *bt = matrix(1, n, k, k), *b = matrix(2, k, n, n);
-	float *at = matrix(3, k, ROWS, ldt), *all = matrix(4, ROWS, n, n), *some = edge(5, ROWS * n);
+	float *at = matrix(3, k, ROWS, ldt), *all = matrix(4, ROWS, n, n),
+	      *some = edge(5, ROWS * n);
 
 	for (int kind = NT; kind <= TN; kind++) {
 		product(kind)(ROWS, n, k, kind == TN ? at : a, kind == TN ? ldt : lda,
 			      kind == NT ? bt : b, kind == NT ? k : n, all, n, false);
-		for (long m = 1; m <= ROWS; m++)
-			for (int again = 0; again < 2; again++) {
-				long from = pick(0, ROWS - m);
-				product(kind)(m, n, k, kind == TN ? at + from : a + from * lda,
-					      kind == TN ? ldt : lda, kind == NT ? bt : b,
-					      kind == NT ? k : n, some, n, false);
-				same_bits(some, all + from * n, m * n, layout[kind], m);
-			}
+		for (long m = 1; m <= ROWS; m += every) {
+			long from = pick(0, ROWS - m);
+			product(kind)(m, n, k, kind == TN ? at + from : a + from * lda,
+				      kind == TN ? ldt : lda, kind == NT ? bt : b,
+				      kind == NT ? k : n, some, n, false);
+			same_bits(some, all + from * n, m * n, layout[kind], m);
+		}
 	}
 }
 
@@ -274,20 +281,22 @@ exponentials(void)
 {
 	enum { N = 4096 };
 	static float x[N], y[N];
-	const double best = strcmp(kern->name, "portable") == 0 ? 1.3 : 1.1; /* without and with FMA */
+	const double best =
+		strcmp(kern->name, "portable") == 0 ? 1.3 : 1.1; /* without and with FMA */
 	double worst = 0;
 	int n = 0;
 
-	for (float v = -87; v < 88; v += 1.3e-4f) {
+	for (float v = -87; v < 88; v += 3.1e-4f) {
 		x[n++] = v;
-		if (n < N && v + 1.3e-4f < 88)
+		if (n < N && v + 3.1e-4f < 88)
 			continue;
 		kern->exp(n, x, y);
 		for (int i = 0; i < n; i++)
 			worst = fmax(worst, ulps(y[i], exp((double)x[i])));
 		n = 0;
 	}
-	ok(worst < best, "%s: exp over [-87, 88] is within %.1f ulp (%.2f)", kern->name, best, worst);
+	ok(worst < best, "%s: exp over [-87, 88] is within %.1f ulp (%.2f)", kern->name, best,
+	   worst);
 
 	for (int i = 0; i < N; i++)
 		x[i] = (float)ldexp(i % 2 ? -1 : 1, -i / 24 - 1);
@@ -297,14 +306,15 @@ exponentials(void)
 			blame("exp(%g) = %.9g", (double)x[i], (double)y[i]);
 	verdict("exp near zero and of subnormal numbers");
 
-	const float in[] = {NAN,   INFINITY, -INFINITY, 0,     -0.0f, 88,
-			    88.5f, FLT_MAX,  -87.01f,   -1000, -FLT_MAX};
+	const float in[] = {NAN,   INFINITY, -INFINITY, 0,     -0.0f,	88,
+			    88.5f, FLT_MAX,  -87.01f,	-1000, -FLT_MAX};
 	const double out[] = {NAN, exp(88), 0, 1, 1, exp(88), exp(88), exp(88), 0, 0, 0};
 	enum { SPECIAL = sizeof in / sizeof *in };
 	kern->exp(SPECIAL, in, y);
 	for (int i = 0; i < SPECIAL; i++)
 		if (isnan(out[i]) ? !isnan(y[i]) : ulps(y[i], out[i]) > best)
-			blame("exp(%g) = %.9g (expected %.9g)", (double)in[i], (double)y[i], out[i]);
+			blame("exp(%g) = %.9g (expected %.9g)", (double)in[i], (double)y[i],
+			      out[i]);
 	verdict("exp of NaN, infinities, zeros and beyond its range");
 
 	for (long m = 1; m <= 70; m++) {
@@ -336,7 +346,8 @@ softmaxes(void)
 			lse = kern->softmax(n, x);
 			near((double)lse, shift + log(sum), 3e-5, "softmax's normaliser", n, 0);
 			for (long i = 0; i < n; i++)
-				near((double)x[i], exp((double)z[i] - shift) / sum, 1e-6, "softmax", n, i);
+				near((double)x[i], exp((double)z[i] - shift) / sum, 1e-6, "softmax",
+				     n, i);
 			spills(x, 1, n, n, "softmax");
 		}
 	verdict("softmax");
@@ -397,8 +408,8 @@ norms(void)
 			up -= rms_loss(n, xd, wd, eps, dy);
 			xd[i] = keep;
 			near((double)dx[i] - (double)dx0[i], up / (2 * h), tol, "rms dx", n, i);
-			near((double)dw[i] - (double)dw0[i], (double)dy[i] * keep / sqrt(q + eps), tol,
-			     "rms dw", n, i);
+			near((double)dw[i] - (double)dw0[i], (double)dy[i] * keep / sqrt(q + eps),
+			     tol, "rms dw", n, i);
 		}
 		spills(dx, 1, n, n, "rms dx");
 		spills(dw, 1, n, n, "rms dw");
@@ -428,7 +439,8 @@ rotations(void)
 				double a = (double)p[0], b = (double)p[half];
 				double cd = (double)c[i], sd = (double)s[i];
 				near((double)x[h * dim + i], a * cd - b * sd, 4e-7, "rope", dim, i);
-				near((double)x[h * dim + half + i], b * cd + a * sd, 4e-7, "rope", dim, i);
+				near((double)x[h * dim + half + i], b * cd + a * sd, 4e-7, "rope",
+				     dim, i);
 			}
 		kern->rope(heads, dim, x, c, s, -1);
 		for (int i = 0; i < heads * dim; i++)
@@ -474,8 +486,9 @@ activations(enum kern_act act)
 		double dot = 0;
 
 		for (long i = 0; i < n; i++) {
-			gate[i] *= 6;
-			up[i] *= 6;
+			/* away from the corner of relu, where there is no slope */
+			gate[i] = gate[i] * 6 + copysignf(0.001f, gate[i]);
+			up[i] = up[i] * 6 + copysignf(0.001f, up[i]);
 		}
 		kern->act(act, n, kern_gated(act) ? gate : NULL, up, a);
 		dw = kern->act_back(act, n, kern_gated(act) ? gate : NULL, up, da, w, aw,
@@ -490,7 +503,8 @@ activations(enum kern_act act)
 			near((double)aw[i], (double)w * f, 4e-7 * (1 + fabs(f)), "w a", n, i);
 			near((double)dup[i], d * gu, 2e-6 * (1 + fabs(d * gu)), "d up", n, i);
 			if (kern_gated(act))
-				near((double)dgate[i], d * gg, 2e-6 * (1 + fabs(d * gg)), "d gate", n, i);
+				near((double)dgate[i], d * gg, 2e-6 * (1 + fabs(d * gg)), "d gate",
+				     n, i);
 			dot += (double)da[i] * f;
 		}
 		near((double)dw, dot, 2e-5 * (double)n, "d w", n, 0);
@@ -519,7 +533,8 @@ activation_range(void)
 		for (int i = 0; i < N; i++) {
 			double u = (double)x[i];
 			double d = 0.5 * erfc(-u / sqrt(2)) + u * exp(-u * u / 2) / sqrt(2 * M_PI);
-			worst = fmax(worst, fabs((double)y[i] - unit(ACT_GELU, u)) / fmax(1, fabs(u)));
+			worst = fmax(worst,
+				     fabs((double)y[i] - unit(ACT_GELU, u)) / fmax(1, fabs(u)));
 			steep = fmax(steep, fabs((double)slope[i] - d));
 		}
 		same_bits(aw, y, N, "gelu forward and back", 0);
@@ -528,8 +543,8 @@ activation_range(void)
 			swish = fmax(swish, fabs((double)y[i] - unit(ACT_SWIGLU, (double)x[i])) /
 						    fmax(1, fabs((double)x[i])));
 	}
-	ok(worst < 1.5e-7, "%s: gelu over [-16, 16] is within 1.5e-7 max(1, |x|) (%.2g)", kern->name,
-	   worst);
+	ok(worst < 1.5e-7, "%s: gelu over [-16, 16] is within 1.5e-7 max(1, |x|) (%.2g)",
+	   kern->name, worst);
 	ok(steep < 3e-7, "%s: its slope within 3e-7 (%.2g)", kern->name, steep);
 	ok(swish < 1.5e-7, "%s: swish within 1.5e-7 max(1, |x|) (%.2g)", kern->name, swish);
 	verdict("forward and backward agree to the bit");
@@ -539,7 +554,8 @@ activation_range(void)
 	for (enum kern_act act = ACT_GELU; act <= ACT_REGLU; act++) {
 		kern->act(act, SPECIAL, in, kern_gated(act) ? one : in, y);
 		for (int i = 0; i < SPECIAL; i++)
-			near((double)y[i], unit_of(act, (double)in[i], kern_gated(act) ? 1 : (double)in[i]),
+			near((double)y[i],
+			     unit_of(act, (double)in[i], kern_gated(act) ? 1 : (double)in[i]),
 			     1e-6 * fabs((double)y[i]) + 1e-15, act_name[act], SPECIAL, i);
 		x[0] = NAN;
 		kern->act(act, 1, x, kern_gated(act) ? one : x, y);
@@ -579,8 +595,8 @@ optimizer(void)
 			double step = 1e-2 * m1 * 2.5 / (sqrt(v1 * 3.5) + 1e-8);
 			double want = (double)w0[i] * (1 - (double)o.decay) - step;
 
-			near((double)m[i], m1, 2e-7, "m", n, i);
-			near((double)v[i], v1, 2e-7 * fabs(v1) + 1e-12, "v", n, i);
+			near((double)m[i], m1, 4e-7, "m", n, i);
+			near((double)v[i], v1, 5e-7 * fabs(v1) + 1e-12, "v", n, i);
 			near((double)w[i], want, 2e-7 + 3e-6 * fabs(step), "w", n, i);
 		}
 		spills(w, 1, n, n, "w");
@@ -588,6 +604,21 @@ optimizer(void)
 		spills(v, 1, n, n, "v");
 	}
 	verdict("adamw");
+
+	const struct kern_adamw idle = {1e-3f, 0.9f, 0.95f, 1e-8f, 0, 1, 1, 1};
+	float w[20], g[20] = {0}, m[20], v[20];
+	for (int i = 0; i < 20; i++) {
+		w[i] = m[i] = i % 2 ? -1 : 1;
+		v[i] = 1;
+	}
+	for (int step = 0; step < 2000; step++)
+		kern->adamw(20, &idle, w, g, m, v);
+	for (int i = 0; i < 20; i++) {
+		near((double)m[i], 0, 0, "m", 20, i);
+		near((double)v[i], 0, 0, "v", 20, i);
+		near((double)w[i], i % 2 ? -1 : 1, 0.1, "w", 20, i);
+	}
+	verdict("without a gradient the moments of adamw fade to zero, never subnormal");
 }
 
 /* An element's bits do not depend on where it stands in the row. */
@@ -609,7 +640,8 @@ lane_invariance(void)
 			long m = pick(1, n - from);
 			kern->act(act, m, u + from, x + from, some);
 			same_bits(some, all + from, m, act_name[act], from);
-			kern->act_back(act, m, u + from, x + from, x + from, 0.3f, back[3], back[4], back[5]);
+			kern->act_back(act, m, u + from, x + from, x + from, 0.3f, back[3], back[4],
+				       back[5]);
 			same_bits(back[3], back[0] + from, m, "w a", from);
 			if (kern_gated(act))
 				same_bits(back[4], back[1] + from, m, "d gate", from);
@@ -691,7 +723,8 @@ attn_loss(const struct kern_attn *s, int kv, const double *q, const double *k, c
 /* Everything that attention reads and writes; q, k and v side by side in one row. */
 struct scene {
 	struct kern_attn s;
-	long nq, nkv, all, ldy; /* all: floats of q, k, v together, from the first row to the last */
+	long nq, nkv, all,
+		ldy; /* all: floats of q, k, v together, from the first row to the last */
 	float *q, *k, *v, *y, *dy, *lse, *dq, *dk, *dv, *scratch;
 };
 
@@ -735,8 +768,8 @@ backward(struct scene *a)
 {
 	a->scratch = edge(5, kern_attn_scratch(&a->s, true));
 	for (int kv = 0; kv < a->s.kv_heads; kv++)
-		kern->attn_back(&a->s, kv, a->q, a->k, a->v, a->lse, a->ldy, a->y, a->dy, a->dq, a->dk,
-				a->dv, a->scratch);
+		kern->attn_back(&a->s, kv, a->q, a->k, a->v, a->lse, a->ldy, a->y, a->dy, a->dq,
+				a->dk, a->dv, a->scratch);
 	spills(a->scratch, 1, 0, 0, "scratch of the way back");
 	spills(a->dq, a->s.seq, a->nq + 2 * a->nkv, a->s.ld, "dq, dk, dv");
 }
@@ -751,8 +784,8 @@ check_forward(const struct scene *a)
 		for (long t = 0; t < a->s.seq; t++) {
 			near((double)a->lse[h * a->s.seq + t], lse[t], 2e-5, "lse", a->s.seq, t);
 			for (int i = 0; i < a->s.dim; i++)
-				near((double)a->y[t * a->ldy + h * a->s.dim + i], y[t * a->s.dim + i], 1e-5,
-				     "y", a->s.seq, t);
+				near((double)a->y[t * a->ldy + h * a->s.dim + i],
+				     y[t * a->s.dim + i], 1e-5, "y", a->s.seq, t);
 		}
 	}
 	free(q);
@@ -785,7 +818,7 @@ check_backward(const struct scene *a, long every)
 static void
 attention(void)
 {
-	static const int shape[][5] = {{1, 1, 1, 2, 0},   {2, 2, 1, 6, 3},   {13, 2, 2, 8, 0},
+	static const int shape[][5] = {{1, 1, 1, 2, 0},	  {2, 2, 1, 6, 3},   {13, 2, 2, 8, 0},
 				       {14, 3, 1, 16, 1}, {31, 4, 2, 10, 7}, {57, 2, 1, 34, 2},
 				       {70, 1, 1, 32, 0}, {113, 2, 2, 4, 5}};
 
@@ -813,9 +846,11 @@ one_query(void)
 			struct kern_attn one = a.s;
 			one.seq = (int)t + 1;
 			scratch = edge(5, kern_attn_scratch(&one, false));
-			kern->attn_one(&one, h, t + 1, a.q + t * a.s.ld, a.k, a.s.ld, a.v, y, scratch);
+			kern->attn_one(&one, h, t + 1, a.q + t * a.s.ld, a.k, a.s.ld, a.v, y,
+				       scratch);
 			spills(scratch, 1, 0, 0, "scratch");
-			same_bits(y + h * a.s.dim, a.y + t * a.ldy + h * a.s.dim, a.s.dim, "attn_one", t);
+			same_bits(y + h * a.s.dim, a.y + t * a.ldy + h * a.s.dim, a.s.dim,
+				  "attn_one", t);
 		}
 	verdict("one query among cached keys has the bits of its row");
 }
@@ -847,8 +882,8 @@ all_kernels(void)
 {
 	draw = rng_at(1, RNG_TEST, 210, 0);
 	products();
-	row_invariance(45, 67);
-	row_invariance(33, 900);
+	row_invariance(45, 67, 1);
+	row_invariance(33, 600, 9);
 	verdict("a row of a product has the same bits among 1 to 200 rows");
 	column_invariance();
 	verdict("a column of a product has the same bits among 1 to 100 columns");
@@ -874,11 +909,12 @@ main(void)
 
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
 		if (kern_choose(names[i]) == 0) {
-			is_text(kern->name, names[i], "the %s kernels are chosen by name", names[i]);
+			is_text(kern->name, names[i], "the %s kernels are chosen by name",
+				names[i]);
 			all_kernels();
 		} else {
-			ok(strcmp(names[i], "portable") != 0, "%s # SKIP this machine cannot run them",
-			   names[i]);
+			ok(strcmp(names[i], "portable") != 0,
+			   "%s # SKIP this machine cannot run them", names[i]);
 		}
 	is_long(kern_choose("mmx"), -1, "unknown kernels are refused");
 	is_long(kern_choose(NULL), 0, "the best are chosen without a name");

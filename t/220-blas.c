@@ -111,7 +111,8 @@ kernels(void)
 	free(said);
 	if (strcmp(expected(), "SkylakeX") == 0) {
 		said = child("start", "Haswell");
-		is_text(said, "Haswell user kept", "a user's Haswell stands on an AVX-512 processor");
+		is_text(said, "Haswell user kept",
+			"a user's Haswell stands on an AVX-512 processor");
 		free(said);
 	}
 	setenv("MOE_BLAS_RESTARTED", "1", 1);
@@ -172,7 +173,8 @@ error_of(char ta, char tb, long m, long n, long k, float alpha, float beta)
 static void
 products(void)
 {
-	static const long shape[][3] = {{1, 1, 1}, {3, 5, 7}, {64, 64, 64}, {130, 33, 257}, {17, 200, 40}};
+	static const long shape[][3] = {
+		{1, 1, 1}, {3, 5, 7}, {64, 64, 64}, {130, 33, 257}, {17, 200, 40}};
 
 	for (const char *t = "NNNTTNTT"; *t; t += 2) {
 		double worst = 0;

@@ -24,12 +24,14 @@ python) prompt='def __init__(self' ;;
 c) prompt='#define ' ;;
 esac
 
-# The last tenth of at most 8 MB is kept from training.
+# The end of at most 8 MB is kept from training.
 head -c 8000000 "$D/all.txt" >"$D/text" && rm "$D/all.txt" "$D/why"
 size=$(wc -c <"$D/text")
-held=$((size / 10))
+held=65536
+[ $held -le $((size / 10)) ] || held=$((size / 10))
 head -c $((size - held)) "$D/text" >"$D/$text.txt"
 tail -c $held "$D/text" >"$D/held-out.txt"
+rm "$D/text"
 
 now() {
 	date +%s%N | sed 's/......$//' # ms
@@ -52,12 +54,14 @@ steps=$((seconds * 1000 / each / 50 * 50))
 [ $steps -ge 50 ] || steps=50
 [ $steps -le 3000 ] || steps=3000
 
-echo "Training 8 experts in each of 2 layers, 2 at work for each character, on \"$text\":"
-echo "$((size - held)) characters; $held more are held out. $steps steps, about $seconds seconds."
-start=$(now)
-train run $steps --val "$D/held-out.txt" --val-every $((steps / 5)) -v
-took=$(($(now) - start))
-moe-train --eval "$D/run/ckpt.safetensors" "$D/held-out.txt" >"$D/eval.csv"
+cat <<END
+Training on the text "$text", $((size - held)) characters; the $held after them are held out.
+The model reads one character and predicts the next.  It has 2 layers of 8 experts; a router
+sends each character to 2 of the 8.  $steps steps, about $seconds seconds:
+END
+train run $steps --val "$D/held-out.txt" --val-every $((steps / 5)) --timing "$D/timing.csv" -v
+moe-train --eval "$D/run/ckpt.safetensors" --trace-csv "$D/trace.csv.gz" "$D/held-out.txt" \
+	>"$D/eval.csv"
 
 # column FILE NAME...: these columns of a CSV file, by name
 column() {
@@ -79,34 +83,61 @@ order0=$(od -An -v -tu1 "$D/held-out.txt" | awk '
 
 cat <<END
 
-How well is the held-out text predicted?                  bits per character
-    every byte equally likely                                  8.00
-    how often each character occurs (order-0 entropy)          $order0
-    gzip -9                                                    $(gzip_bits <"$D/held-out.txt")
+How well is the held-out text predicted?  Bits per character, fewer are better:
+    every byte equally likely                         8.00
+    how often each character occurs                   $order0
+    gzip -9                                           $(gzip_bits <"$D/held-out.txt")
 END
-column "$D/run/loss.csv" step val_loss | awk 'NF == 2 {
-	printf "    this model after step %-5d                                %.2f\n",
-		$1, $2 / log(2) }'
-column "$D/eval.csv" bits_per_token | awk '{
-	printf "    this model at the end, as moe-train --eval has it          %.2f\n", $1 }'
-column "$D/run/loss.csv" tokens | tail -n 1 | awk -v ms="$took" '{
-	printf "\nIt read %.1f million characters in %.0f s: %.0f a second.\n",
-		$1 / 1e6, ms / 1000, $1 / ms * 1000 }'
-echo "
-Which experts did the work?  Share of the tokens in the last census, even would be 0.125:"
-column "$D/run/experts.csv" step layer slot demand | awk '
-	$1 != step { step = $1; split("", row); all = used = 0 }
-	{ row[$2] = row[$2] sprintf(" %5.3f", $4); all++; used += $4 > 0; if ($2 > last) last = $2 }
-	END { for (layer = 0; layer <= last; layer++) printf "    layer %d %s\n", layer, row[layer]
-	      printf "    %d of %d experts are in use.\n", used, all }'
+column "$D/run/loss.csv" step val_loss | awk -v last="$steps" 'NF == 2 && $1 != last {
+	printf "    this model after %5d steps                      %.2f\n", $1, $2 / log(2) }'
+column "$D/eval.csv" bits_per_token accuracy | awk '{
+	printf "    this model at the end                             %.2f\n", $1
+	printf "Its first guess for the next character is right %.0f times in 100.\n", 100 * $2 }'
+tokens=$(column "$D/run/loss.csv" tokens | awk '{ n += $1 } END { print n }')
+column "$D/timing.csv" seconds | awk -v n="$tokens" '{ s += $1 }
+	END { printf "It learnt from %.1f million characters in %.0f s, %.0f a second.\n",
+		n / 1e6, s, n / s }'
+
+# Layer 0 sees hardly more than the character itself: who gets which can be read off.
+cat <<END
+
+Which experts do the work?  Share of the held-out text that each is the first choice for (even
+would be 0.125) and, in layer 0, the characters it gets more often than all others together,
+the commonest first:
+END
+gzip -dc "$D/trace.csv.gz" >"$D/trace.csv"
+column "$D/trace.csv" layer rank expert token | awk '
+	function name(c) {
+		return c == 32 ? "space" : c == 10 ? "newline" : c == 9 ? "tab" : \
+			c > 32 && c < 127 ? sprintf("%c", c) : sprintf("\\x%02x", c)
+	}
+	$2 == 0 { n[$1]++; first[$1, $3]++; last = $3 > last ? $3 : last }
+	$1 == 0 && $2 == 0 { all[$4]++; here[$3, $4]++ }
+	END {
+		for (e = 0; e <= last; e++) {
+			printf "    expert %d   layer 0  %.3f   layer 1  %.3f   ", e,
+				first[0, e] / n[0], first[1, e] / n[1]
+			for (k = 0; k < 12; k++) {
+				for (b = c = 0; c < 256; c++)
+					if (here[e, c] > all[c] / 2 && here[e, c] > here[e, b])
+						b = c
+				if (!b) break
+				printf " %s", name(b)
+				here[e, b] = 0
+			}
+			print k == 12 ? " ..." : ""
+		}
+	}'
+rm "$D/trace.csv"
 echo "
 The model continues \"$prompt\":"
 printf '%s' "$prompt" |
-	moe-train --sample "$D/run/ckpt.safetensors" --tokens 300 --temp 0.7 --seed 1 \
-		>"$D/sample.txt"
+	moe-train --sample "$D/run/ckpt.safetensors" --tokens 300 --temp 0.7 >"$D/sample.txt"
 fold -s -w 76 "$D/sample.txt" | sed 's/^/    /; $G'
 cat <<END
-Everything is in $D: text, held-out.txt, run/ (CSV and checkpoint), sample.txt.
-    moe-train --eval $D/run/ckpt.safetensors $D/held-out.txt
-repeats the last of the bits; man/moe.7 says what else there is.
+Everything is in $D: the text, run/ (CSV, checkpoint, recipe), trace, timing, sample.
+    $B/moe-train --eval $D/run/ckpt.safetensors $D/held-out.txt
+    $B/moe-ckpt ls $D/run/ckpt.safetensors
+    man man/moe.7
+evaluate the model again, list its tensors, and tell what else there is.
 END

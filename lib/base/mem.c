@@ -96,7 +96,7 @@ arena_take(struct arena *a, size_t n, size_t size)
 {
 	size_t bytes, at = a->used;
 
-	if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX / 2 - at)
+	if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX / 4 || at > SIZE_MAX / 4)
 		die(n, size);
 	a->used = at + (bytes + 63) / 64 * 64;
 	return a->base ? a->base + at : NULL;

@@ -52,6 +52,7 @@ static bool quick(const char *s, double *out)
 				      1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
 	const char *p = s + (*s == '-'), *begin = p, *point = NULL;
 	uint64_t v = 0;
+	long digits;
 	int e = 0;
 	for (;; p++)
 		if (*p >= '0' && *p <= '9')
@@ -60,7 +61,8 @@ static bool quick(const char *s, double *out)
 			point = p;
 		else
 			break;
-	if (p == begin || p - begin > 17 || p - begin == (point != NULL) || v > 1ull << 53)
+	digits = p - begin - (point ? 1 : 0);
+	if (digits < 1 || digits > 17 || v > 1ull << 53)
 		return false;
 	if (point)
 		e = (int)(point + 1 - p);

@@ -31,11 +31,11 @@ rank(const char *core)
 	static const struct {
 		const char *name;
 		int rank;
-	} known[] = {{"Prescott", 0}, {"Core2", 0},	  {"Penryn", 0}, {"Dunnington", 0},
-		     {"Atom", 0},     {"Nano", 0},	  {"Athlon", 0}, {"Opteron", 0},
-		     {"Bobcat", 0},   {"Opteron_SSE3", 0}, {"Unknown", 0}, {"Barcelona", 1},
-		     {"Nehalem", 1},  {"Sandybridge", 2}, {"Bulldozer", 2}, {"Piledriver", 3},
-		     {"Steamroller", 3}, {"Excavator", 3}, {"Haswell", 4}, {"Zen", 4},
+	} known[] = {{"Prescott", 0},	 {"Core2", 0},	      {"Penryn", 0},	{"Dunnington", 0},
+		     {"Atom", 0},	 {"Nano", 0},	      {"Athlon", 0},	{"Opteron", 0},
+		     {"Bobcat", 0},	 {"Opteron_SSE3", 0}, {"Unknown", 0},	{"Barcelona", 1},
+		     {"Nehalem", 1},	 {"Sandybridge", 2},  {"Bulldozer", 2}, {"Piledriver", 3},
+		     {"Steamroller", 3}, {"Excavator", 3},    {"Haswell", 4},	{"Zen", 4},
 		     {"SkylakeX", 5}};
 
 	for (unsigned i = 0; i < sizeof known / sizeof *known; i++)
@@ -63,7 +63,8 @@ wanted(void)
 	return names;
 }
 
-/* Have OpenBLAS choose again, under this name (NULL: by itself); the environment stays as it was. */
+/* Have OpenBLAS choose again, under this name (NULL: by itself); the environment stays as it was.
+ */
 static void
 choose(const char *name)
 {

@@ -535,12 +535,16 @@ adamw(long n, const struct kern_adamw *o, float *w, const float *g, float *m, fl
 	const vf b1 = v_set(o->beta1), c1 = v_set(1 - o->beta1), b2 = v_set(o->beta2);
 	const vf c2 = v_set(1 - o->beta2), fix2 = v_set(o->fix2), eps = v_set(o->eps);
 	const vf rate = v_set(-o->lr * o->fix1), keep = v_set(1 - o->decay), s = v_set(o->scale);
+	const vf faint = v_set(1e-30f), none = v_set(0);
 
 	for (long i = 0; i < n; i += VL) {
 		vm in = v_first(n - i);
 		vf d = v_loadm(g + i, in) * s;
 		vf m1 = v_fma(b1, v_loadm(m + i, in), c1 * d);
 		vf v1 = v_fma(b2, v_loadm(v + i, in), c2 * d * d);
+		/* moments that fade would become subnormal, a hundred times slower, and move nothing */
+		m1 = v_pick(v_lt(v_abs(m1), faint), none, m1);
+		v1 = v_pick(v_lt(v1, faint), none, v1);
 		vf step = m1 * v_recip(v_sqrt(v1 * fix2) + eps);
 		v_storem(m + i, m1, in);
 		v_storem(v + i, v1, in);

@@ -20,7 +20,7 @@ typedef __mmask16 vm;
 ALWAYS vf v_set(float x) { return _mm512_set1_ps(x); }
 ALWAYS vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 ALWAYS void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
-ALWAYS vm v_first(long n) { return n >= 16 ? (vm)0xffff : n <= 0 ? (vm)0 : (vm)((1u << n) - 1); }
+ALWAYS vm v_first(long n) { return (vm)(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1); }
 ALWAYS vf v_loadm(const float *p, vm m) { return _mm512_maskz_loadu_ps(m, p); }
 ALWAYS void v_storem(float *p, vf x, vm m) { _mm512_mask_storeu_ps(p, m, x); }
 ALWAYS vf v_keep(vf x, vm m) { return _mm512_maskz_mov_ps(m, x); } /* 0 elsewhere */

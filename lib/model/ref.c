@@ -154,6 +154,7 @@ softmax(long n, double *x)
 		sum += x[i] = exp(x[i] - top);
 	for (long i = 0; i < n; i++)
 		x[i] /= sum;
+	/* cppcheck-suppress invalidFunctionArg ; the largest term of the sum is 1 */
 	return top + log(sum);
 }
 

@@ -74,6 +74,7 @@ choose(int n, int k, const float *v, float scale, const float *bias, int *out)
 	for (int i = 0; i < n; i++) {
 		float x = v[i] * scale + (bias ? bias[i] : 0);
 		int j;
+		/* cppcheck-suppress uninitvar ; k > 0 of them are there when have is k */
 		if (have == k && !(x > best[k - 1]))
 			continue;
 		j = have < k ? have++ : k - 1;

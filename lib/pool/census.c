@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "io/table.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,16 +112,23 @@ weights(const struct expert *x)
 	return (double)((x->gate.rows + x->up.rows + x->down.cols) * x->up.cols);
 }
 
-static int
-write_expert(struct row *r, const struct census_layer *l, const struct layer *of, long step,
-	     int layer, int slot, long left)
+/* A layer's tokens times the experts that each used. */
+static double
+routed(const struct census_layer *l)
 {
-	const struct census_sum *s = &l->sum[slot];
-	const struct expert *x = of->expert[slot];
-	int64_t routed = 0;
+	int64_t n = 0;
 
 	for (int i = 0; i < l->experts; i++)
-		routed += l->sum[i].tokens;
+		n += l->sum[i].tokens;
+	return (double)n;
+}
+
+static int
+write_expert(struct row *r, const struct census_layer *l, const struct expert *x, double all,
+	     long step, int layer, int slot, long left)
+{
+	const struct census_sum *s = &l->sum[slot];
+
 	row_long(r, step);
 	row_long(r, layer);
 	row_long(r, slot);
@@ -129,7 +137,7 @@ write_expert(struct row *r, const struct census_layer *l, const struct layer *of
 	row_long(r, x->born);
 	row_long(r, 0);
 	row_long(r, s->tokens);
-	row_real(r, share((double)s->tokens, (double)routed));
+	row_real(r, share((double)s->tokens, all));
 	row_real(r, share((double)s->tokens, s->loss));
 	row_real(r, share((double)s->clear, (double)l->tokens));
 	row_real(r, (double)(float)(2 * weights(x) * (double)s->tokens));
@@ -151,10 +159,13 @@ census_write_experts(const struct census *c, const struct param *p, long step, s
 
 	for (int i = 0; i < c->layers; i++)
 		left += c->layer[i].experts;
-	for (int i = 0; i < c->layers; i++)
-		for (int e = 0; e < c->layer[i].experts; e++)
-			if (write_expert(&r, &c->layer[i], &p->layer[i], step, i, e, --left) != 0)
+	for (int i = 0; i < c->layers; i++) {
+		const struct census_layer *l = &c->layer[i];
+		const double all = routed(l);
+		for (int e = 0; e < l->experts; e++)
+			if (write_expert(&r, l, p->layer[i].expert[e], all, step, i, e, --left) != 0)
 				return -1;
+	}
 	return 0;
 }
 
@@ -180,11 +191,9 @@ static int
 write_layer(struct row *r, const struct census_layer *l, long step, int layer, double *load)
 {
 	const int n = l->experts;
-	const double batches = (double)l->batches;
-	double total = 0, gini = 0, dead = 0, pair = 0;
+	const double batches = (double)l->batches, total = routed(l);
+	double gini = 0, dead = 0, pair = 0;
 
-	for (int i = 0; i < n; i++)
-		total += (double)l->sum[i].tokens;
 	for (int i = 0; i < n; i++) {
 		load[i] = total > 0 ? (double)l->sum[i].tokens / total * n : 0; /* 1 = fair */
 		dead += l->sum[i].tokens == 0;
@@ -276,10 +285,33 @@ census_get(struct census *c, const struct ckpt *k)
 	for (int i = 0; i < c->layers; i++) {
 		struct census_layer *l = &c->layer[i];
 		const size_t e = (size_t)l->experts;
+		double sum = 0;
 		if (get(k, i, "sums", l->sum, e * SUMS) != 0 ||
 		    get(k, i, "layer", &l->tokens, SCALARS) != 0 ||
 		    (l->pair && get(k, i, "pairs", l->pair, e * e) != 0))
 			return -1;
+		for (size_t j = 0; j < e; j++)
+			sum += l->sum[j].loss;
+		if (!isfinite(sum + l->balance + l->z + l->entropy))
+			return err_set("%s: the census of layer %d holds a value that is not finite",
+				       k->name, i);
 	}
 	return 0;
+}
+
+bool
+census_owns(const char *name, int layers)
+{
+	static const char *const part[] = {"sums", "layer", "pairs"};
+	char own[64];
+	int layer;
+
+	if (sscanf(name, "census.%9d.", &layer) != 1 || layer < 0 || layer >= layers)
+		return false;
+	for (int i = 0; i < 3; i++) {
+		tensor_name(own, layer, part[i]);
+		if (strcmp(name, own) == 0)
+			return true;
+	}
+	return false;
 }

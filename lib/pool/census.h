@@ -23,8 +23,8 @@ struct census_layer {
 	int experts;
 	struct census_sum *sum;	 /* [E] */
 	int64_t *pair;		 /* [E, E] tokens that use both i < j; NULL if E > CENSUS_PAIRS */
-	int64_t tokens;		 /* of the window */
-	int64_t batches;
+	/* Of the window; these five are saved as they lie. */
+	int64_t tokens, batches;
 	double balance, z, entropy; /* sums over batches of struct route_stat */
 };
 
@@ -49,5 +49,7 @@ int census_write_layers(const struct census *c, long step, struct file *f);
 /* Into a checkpoint (data borrowed until it is written), and back; -1 with a message. */
 void census_put(const struct census *c, struct ckpt_out *o);
 int census_get(struct census *c, const struct ckpt *k);
+/* Whether a tensor of this name is one that census_put makes for a model of so many layers. */
+bool census_owns(const char *name, int layers);
 
 #endif

@@ -2,14 +2,19 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "io/trace.h"
+#include <math.h>
 #include <stdlib.h>
 
 int
 eval_run(struct net *n, const struct net_how *how, const struct tokens *data, size_t from, size_t to,
 	 eval_fn *seen, void *arg, struct eval *out)
 {
-	const size_t T = (size_t)n->seq, room = (size_t)n->batch * T;
+	/* Random routing goes by a token's place in its batch and the step: one window at a time. */
+	const bool random = n->param->shape.router == ROUTER_RANDOM;
+	const int most = random ? 1 : n->batch;
+	const size_t T = (size_t)n->seq, room = (size_t)most * T;
 	int32_t *in = mem_zero(2 * room, sizeof *in), *next = in + room;
+	struct net_how h = *how;
 	double loss = 0, hits = 0;
 	long step = 0;
 	int status = 0;
@@ -18,18 +23,21 @@ eval_run(struct net *n, const struct net_how *how, const struct tokens *data, si
 	while (status == 0 && from + T + 1 <= to) {
 		struct net_loss l;
 		int batch = 0;
-		for (; batch < n->batch && from + T + 1 <= to; batch++, from += T) {
+		for (; batch < most && from + T + 1 <= to; batch++, from += T) {
 			tokens_get(data, from, T, in + (size_t)batch * T);
 			tokens_get(data, from + 1, T, next + (size_t)batch * T);
 		}
-		net_forward(n, how, batch, n->seq, in, next, &l);
-		/* Windows are summed one by one, so that the batch does not matter. */
+		h.step = step;
+		net_forward(n, &h, batch, n->seq, in, next, &l);
+		/* Tokens are summed one by one, so that the batch does not matter. */
 		for (long t = 0; t < (long)batch * n->seq; t++) {
 			loss += (double)net_token_loss(n)[t];
 			hits += net_token_hit(n)[t];
 		}
 		out->tokens += (long)batch * n->seq;
-		if (seen)
+		if (!isfinite(loss))
+			status = err_set("%s: the loss is not finite", data->file);
+		else if (seen)
 			status = seen(arg, n, step, batch, in);
 		step++;
 	}

@@ -35,6 +35,8 @@ recipe_init(struct recipe *r)
 	};
 }
 
+enum { LEAST_VOCAB = 2 };
+
 #define ROW(name, letter, kind, member, lo, hi, words, kept, help)                                 \
 	{                                                                                          \
 		name, letter, kind, offsetof(struct recipe, member), lo, hi, words, kept, help     \
@@ -43,12 +45,12 @@ static const struct opt rows[] = {
 	ROW("task", 0, OPT_ENUM, task, 0, 0, "lm", true, "what is trained: a language model"),
 	ROW("config", 0, OPT_ENUM, config, 0, 0, "none|nano|base|wide", false,
 	    "a reference shape; other options override it"),
-	ROW("vocab", 0, OPT_INT, vocab, 2, 1 << 20, "N", true, "tokens known; else the data's"),
+	ROW("vocab", 0, OPT_INT, vocab, LEAST_VOCAB, 1 << 20, "N", true, "tokens known; else the data's"),
 	ROW("dim", 0, OPT_INT, dim, 2, 1 << 15, "N", true, "width of the residual stream"),
 	ROW("layers", 0, OPT_INT, layers, 1, 1024, "N", true, "blocks"),
 	ROW("heads", 0, OPT_INT, heads, 1, 1024, "N", true, "attention heads"),
 	ROW("kv-heads", 0, OPT_INT, kv_heads, 1, 1024, "N", true,
-	    "of keys and values, shared by groups of heads; else as heads"),
+	    "of keys and values, shared by groups of heads; else --heads"),
 	ROW("experts", 0, OPT_INTS, experts, 1, 1 << 16, "N[,N...]", true,
 	    "experts of every layer, or of each"),
 	ROW("top-k", 0, OPT_INT, top_k, 1, 256, "K", true, "experts that a token uses"),
@@ -169,11 +171,14 @@ temperature(const char *text, double *a, double *b, long *steps)
 int
 recipe_check(const struct recipe *r)
 {
+	struct shape s;
 	double a, b;
 	long steps;
 
-	if (temperature(r->temperature, &a, &b, &steps) != 0)
+	if (temperature(r->temperature, &a, &b, &steps) != 0 ||
+	    recipe_shape(r, LEAST_VOCAB, &s) != 0)
 		return -1;
+	shape_free(&s);
 	if (r->warmup > r->steps && r->steps > 0)
 		return err_set("--warmup %ld is longer than --steps %ld", r->warmup, r->steps);
 	if (r->dense && (r->bias_rate > 0 || r->router != ROUTER_LINEAR))
@@ -228,8 +233,11 @@ recipe_open(struct recipe_book *b, const char *file, const char *text)
 	b->table.row = b->row;
 	b->table.n = recipe_rows(b->row, 0);
 	b->table.values = &b->recipe;
-	if (opt_read_text(&b->table, file, text, OPT_RECIPE) == 0 && recipe_check(&b->recipe) == 0)
-		return 0;
+	if (opt_read_text(&b->table, file, text, OPT_RECIPE) == 0) {
+		if (recipe_check(&b->recipe) == 0)
+			return 0;
+		err_in("%s", file);
+	}
 	recipe_close(b);
 	return -1;
 }

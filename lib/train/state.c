@@ -7,26 +7,61 @@
 
 static const char ledger_columns[] = "layer,slot,expert,parent,born,hidden\n";
 
+enum part { WEIGHTS, FIRST, SECOND, PARTS };
+static const char *const prefix[PARTS] = {"", "optim.m.", "optim.v."};
+
+static float *
+values(const struct tensor *t, enum part part)
+{
+	return part == WEIGHTS ? t->w : part == FIRST ? t->m : t->v;
+}
+
+/* A tensor's shape in files; its dimensions. */
+static int
+file_shape(const struct tensor *t, uint64_t shape[2])
+{
+	shape[0] = (uint64_t)(t->flat ? t->cols : t->rows);
+	shape[1] = (uint64_t)t->cols;
+	return t->flat ? 1 : 2;
+}
+
+static bool
+all_finite(size_t n, const float *v)
+{
+	if (isfinite(kern->sumsq((long)n, v)))
+		return true;
+	for (size_t i = 0; i < n; i++) /* finite values may have squares that are not */
+		if (!isfinite(v[i]))
+			return false;
+	return true;
+}
+
 struct put {
 	struct ckpt_out *out;
-	const char *moment; /* NULL: the weights */
+	const struct state *state;
+	enum part part;
+	bool failed;
 };
 
 static void
 put_tensor(void *arg, struct tensor *t, int layer, int slot)
 {
-	const struct put *p = arg;
-	const uint64_t shape[2] = {(uint64_t)t->rows, (uint64_t)t->cols};
+	struct put *p = arg;
+	const float *v = values(t, p->part);
+	uint64_t shape[2];
+	int dims = file_shape(t, shape);
 	char name[128];
 
-	(void)layer;
-	(void)slot;
-	snprintf(name, sizeof name, "%s%s", p->moment ? p->moment : "", t->name);
-	ckpt_out_floats(p->out, name,
-			!p->moment		 ? t->w
-			: p->moment[6] == 'm' ? t->m
-						 : t->v,
-			CKPT_F32, t->flat ? 1 : 2, t->flat ? shape + 1 : shape);
+	snprintf(name, sizeof name, "%s%s", prefix[p->part], t->name);
+	ckpt_out_floats(p->out, name, v, CKPT_F32, dims, shape);
+	if (p->failed || all_finite((size_t)(t->rows * t->cols), v))
+		return;
+	p->failed = true;
+	err_set("step %ld: %s is not finite", p->state->step, name);
+	if (slot >= 0)
+		err_set("%s, layer %d, expert %lld", err_text(), layer,
+			(long long)p->state->param->layer[layer].expert[slot]->id);
+	err_set("%s; the checkpoint before it is kept", err_text());
 }
 
 static void
@@ -55,33 +90,42 @@ ledger_text(const struct param *p)
 	return text;
 }
 
+/* The biases of loss-free balancing, where there are any. */
+static void
+put_bias(struct ckpt_out *o, const struct layer *l, int layer)
+{
+	char name[64];
+	int i = 0;
+
+	while (l->bias && i < l->experts && l->bias[i] == 0)
+		i++;
+	if (!l->bias || i == l->experts)
+		return;
+	bias_name(name, layer);
+	ckpt_out_floats(o, name, l->bias, CKPT_F32, 1, (uint64_t[]){(uint64_t)l->experts});
+}
+
 int
 state_save(const struct state *s, const char *file)
 {
-	struct ckpt_out *o = ckpt_out_new();
-	char *ledger = ledger_text(s->param), *step = mem_text("%ld", s->step), name[64];
-	struct put w = {o, NULL}, m = {o, "optim.m."}, v = {o, "optim.v."};
-	int status;
+	struct put p = {.out = ckpt_out_new(), .state = s};
+	char *ledger = ledger_text(s->param), *step = mem_text("%ld", s->step);
+	int status = -1;
 
-	ckpt_out_meta(o, "recipe", s->recipe);
-	ckpt_out_meta(o, "step", step);
-	ckpt_out_meta(o, "ledger", ledger);
-	ckpt_out_meta(o, "files", s->files);
-	param_each(s->param, put_tensor, &w);
-	for (int l = 0; l < s->param->shape.layers; l++)
-		if (s->param->layer[l].bias) {
-			bias_name(name, l);
-			ckpt_out_floats(o, name, s->param->layer[l].bias, CKPT_F32, 1,
-					(uint64_t[]){(uint64_t)s->param->layer[l].experts});
-		}
-	if (s->param->train) {
-		param_each(s->param, put_tensor, &m);
-		param_each(s->param, put_tensor, &v);
+	ckpt_out_meta(p.out, "recipe", s->recipe);
+	ckpt_out_meta(p.out, "step", step);
+	ckpt_out_meta(p.out, "ledger", ledger);
+	ckpt_out_meta(p.out, "files", s->files);
+	for (; p.part < (s->param->train ? PARTS : FIRST); p.part++) {
+		param_each(s->param, put_tensor, &p);
+		for (int l = 0; l < s->param->shape.layers && p.part == WEIGHTS; l++)
+			put_bias(p.out, &s->param->layer[l], l);
 	}
 	if (s->census)
-		census_put(s->census, o);
-	status = ckpt_write(o, file);
-	ckpt_out_free(o);
+		census_put(s->census, p.out);
+	if (!p.failed)
+		status = ckpt_write(p.out, file);
+	ckpt_out_free(p.out);
 	free(ledger);
 	free(step);
 	return status;
@@ -89,35 +133,36 @@ state_save(const struct state *s, const char *file)
 
 struct get {
 	const struct ckpt *k;
-	const char *moment;
+	enum part part;
 	bool *known; /* [k->n] */
 	bool failed;
 };
 
-/* One named tensor of n values in the given shape; optional ones may be missing. */
 static int
-get_floats(struct get *g, const char *name, int dims, const uint64_t *shape, float *out, bool optional)
+check_shape(const struct ckpt *k, const struct ckpt_tensor *t, int dims, const uint64_t *shape)
+{
+	if (t->dims == dims && memcmp(t->shape, shape, (size_t)dims * sizeof *shape) == 0)
+		return 0;
+	return err_set(dims == 1 ? "%s: tensor %s is misshapen (expected %llu values)"
+				 : "%s: tensor %s is misshapen (expected %llu by %llu)",
+		       k->name, t->name, (unsigned long long)shape[0],
+		       (unsigned long long)(dims == 1 ? 0 : shape[1]));
+}
+
+/* One named tensor in the given shape. */
+static int
+get_floats(struct get *g, const char *name, int dims, const uint64_t *shape, float *out)
 {
 	const struct ckpt_tensor *t = ckpt_find(g->k, name);
-	size_t n = 1;
+	const size_t n = shape[0] * (dims == 1 ? 1 : shape[1]);
 
-	if (!t && optional)
-		return 0;
 	if (!t)
 		return err_set("%s: tensor %s is missing", g->k->name, name);
-	for (int i = 0; i < dims; i++)
-		n *= shape[i];
-	if (t->dims != dims || memcmp(t->shape, shape, (size_t)dims * sizeof *shape) != 0)
-		return err_set("%s: tensor %s has another shape than the recipe gives (%llu values)",
-			       g->k->name, name, (unsigned long long)n);
-	if (ckpt_floats(g->k, t, out, n) != 0)
+	if (check_shape(g->k, t, dims, shape) != 0 || ckpt_floats(g->k, t, out, n) != 0)
 		return -1;
-	if (!isfinite(kern->sumsq((long)n, out)))
-		for (size_t i = 0; i < n; i++)
-			if (!isfinite(out[i]))
-				return err_set("%s: tensor %s holds a value that is not finite",
-					       g->k->name, name);
 	g->known[t - g->k->tensor] = true;
+	if (!all_finite(n, out))
+		return err_set("%s: tensor %s holds a value that is not finite", g->k->name, name);
 	return 0;
 }
 
@@ -125,107 +170,163 @@ static void
 get_tensor(void *arg, struct tensor *t, int layer, int slot)
 {
 	struct get *g = arg;
-	const uint64_t shape[2] = {(uint64_t)t->rows, (uint64_t)t->cols};
+	uint64_t shape[2];
+	int dims = file_shape(t, shape);
 	char name[128];
 
 	(void)layer;
 	(void)slot;
 	if (g->failed)
 		return;
-	snprintf(name, sizeof name, "%s%s", g->moment ? g->moment : "", t->name);
-	g->failed = get_floats(g, name, t->flat ? 1 : 2, t->flat ? shape + 1 : shape,
-			       !g->moment	    ? t->w
-			       : g->moment[6] == 'm' ? t->m
-						     : t->v,
-			       false) != 0;
+	snprintf(name, sizeof name, "%s%s", prefix[g->part], t->name);
+	g->failed = get_floats(g, name, dims, shape, values(t, g->part)) != 0;
 }
 
-/* Tensors that a model does not have are refused, but for what a trainer adds. */
 static int
-check_known(const struct get *g)
+get_bias(struct get *g, struct layer *l, int layer)
 {
-	static const char *const ours[] = {"optim.", "census."};
+	char name[64];
 
+	bias_name(name, layer);
+	if (!l->bias || !ckpt_find(g->k, name))
+		return 0;
+	return get_floats(g, name, 1, (uint64_t[]){(uint64_t)l->experts}, l->bias);
+}
+
+/* The part of an optimizer's moment, WEIGHTS for anything else. */
+static enum part
+part_of(const char *name)
+{
+	for (enum part i = FIRST; i < PARTS; i++)
+		if (strncmp(name, prefix[i], strlen(prefix[i])) == 0)
+			return i;
+	return WEIGHTS;
+}
+
+/* A moment that is not asked for still belongs to a tensor of the model. */
+static bool
+fits(const struct get *g, const struct ckpt_tensor *t)
+{
+	const enum part part = part_of(t->name);
+	const struct ckpt_tensor *of = ckpt_find(g->k, t->name + strlen(prefix[part]));
+
+	return part != WEIGHTS && of && g->known[of - g->k->tensor] && of->dims == t->dims &&
+	       memcmp(of->shape, t->shape, (size_t)t->dims * sizeof *t->shape) == 0;
+}
+
+/* What the model does not have is refused, but for the census, which has its own reader. */
+static int
+check_known(const struct get *g, int layers)
+{
 	for (int i = 0; i < g->k->n; i++) {
-		bool known = g->known[i];
-		for (int j = 0; j < 2; j++)
-			known |= strncmp(g->k->tensor[i].name, ours[j], strlen(ours[j])) == 0;
-		if (!known)
+		const struct ckpt_tensor *t = &g->k->tensor[i];
+		if (!g->known[i] && !fits(g, t) && !census_owns(t->name, layers))
 			return err_set("%s: tensor %s is not part of the model that the recipe gives",
-				       g->k->name, g->k->tensor[i].name);
+				       g->k->name, t->name);
 	}
 	return 0;
 }
 
+static bool
+has_moments(const struct ckpt *k)
+{
+	for (int i = 0; i < k->n; i++)
+		if (part_of(k->tensor[i].name) != WEIGHTS)
+			return true;
+	return false;
+}
+
+/* One line of the ledger, at *text, which moves on. */
+static int
+get_expert(const char **text, struct param *p)
+{
+	long long id, parent, born;
+	int layer, slot, hidden, n = 0;
+	struct expert *x;
+
+	if (sscanf(*text, "%d,%d,%lld,%lld,%lld,%d%n", &layer, &slot, &id, &parent, &born, &hidden,
+		   &n) != 6 ||
+	    (*text)[n] != '\n' || layer < 0 || layer >= p->shape.layers || slot < 0 ||
+	    slot >= p->layer[layer].experts || id < 0 || id >= 1LL << 53)
+		return -1;
+	x = p->layer[layer].expert[slot];
+	if (x->hidden != hidden)
+		return -1;
+	x->id = id;
+	x->parent = parent;
+	x->born = born;
+	if (id >= p->next_id)
+		p->next_id = id + 1;
+	*text += n + 1;
+	return 0;
+}
+
+/* A model that was converted has none: its experts are founders. */
 static int
 get_ledger(const struct ckpt *k, struct param *p)
 {
 	const char *at = ckpt_meta(k, "ledger");
-	long long id, parent, born;
-	int layer, slot, hidden;
+	long experts = 0;
 
 	if (!at)
 		return 0;
 	if (strncmp(at, ledger_columns, sizeof ledger_columns - 1) != 0)
-		return err_set("%s: the ledger has other columns (expected %s)", k->name, ledger_columns);
-	for (at = strchr(at, '\n') + 1; *at; at = strchr(at, '\n') + 1) {
-		if (!strchr(at, '\n') || sscanf(at, "%d,%d,%lld,%lld,%lld,%d", &layer, &slot, &id, &parent,
-						&born, &hidden) != 6 ||
-		    layer < 0 || layer >= p->shape.layers || slot < 0 ||
-		    slot >= p->layer[layer].experts || id < 0)
-			return err_set("%s: a line of the ledger makes no sense: %.60s", k->name, at);
-		struct expert *x = p->layer[layer].expert[slot];
-		x->id = id;
-		x->parent = parent;
-		x->born = born;
-		if (id >= p->next_id)
-			p->next_id = id + 1;
-	}
-	return 0;
+		return err_set("%s: the ledger has other columns (expected %.*s)", k->name,
+			       (int)sizeof ledger_columns - 2, ledger_columns);
+	for (at += sizeof ledger_columns - 1; *at; experts--)
+		if (get_expert(&at, p) != 0)
+			return err_set("%s: a line of the ledger makes no sense: %.*s", k->name,
+				       (int)strcspn(at, "\n"), at);
+	for (int l = 0; l < p->shape.layers; l++)
+		experts += p->layer[l].experts;
+	return experts == 0 ? 0 : err_set("%s: the ledger does not have one line for each expert",
+					  k->name);
+}
+
+/* A small file cannot hold a large model: known before memory is taken. */
+static int
+check_size(const struct ckpt *k, const struct shape *s)
+{
+	const struct ckpt_tensor *last = k->n ? &k->tensor[k->n - 1] : NULL;
+
+	if (last && (double)shape_params(s) <= (double)(last->offset + last->bytes))
+		return 0;
+	return err_set("%s: too small for the model that its recipe gives (%ld parameters)", k->name,
+		       shape_params(s));
+}
+
+static int
+get_all(struct get *g, enum state_use use, struct param *p)
+{
+	param_each(p, get_tensor, g);
+	for (int l = 0; l < p->shape.layers && !g->failed; l++)
+		g->failed = get_bias(g, &p->layer[l], l) != 0;
+	if (use == STATE_RESUME || (use == STATE_START && has_moments(g->k)))
+		for (g->part = FIRST; g->part < PARTS; g->part++)
+			param_each(p, get_tensor, g);
+	return g->failed || check_known(g, p->shape.layers) != 0 || get_ledger(g->k, p) != 0 ? -1 : 0;
 }
 
 int
-state_params(const struct ckpt *k, const struct recipe *r, bool train, struct param **out)
+state_params(const struct ckpt *k, const struct recipe *r, enum state_use use, struct param **out)
 {
-	struct get g = {.k = k, .known = mem_zero((size_t)k->n, sizeof(bool))};
+	struct get g = {.k = k};
 	struct shape s;
-	char name[64];
 
 	*out = NULL;
-	if (recipe_shape(r, 0, &s) != 0) {
-		free(g.known);
+	if (recipe_shape(r, 0, &s) != 0)
 		return err_in("%s", k->name);
-	}
-	/* Before memory is taken: a small file cannot hold a large model. */
-	if (k->n == 0 ||
-	    (double)shape_params(&s) > (double)(k->tensor[k->n - 1].offset + k->tensor[k->n - 1].bytes)) {
-		free(g.known);
-		err_set("%s: too small for the model that its recipe gives (%ld parameters)", k->name,
-			shape_params(&s));
-		shape_free(&s);
-		return -1;
-	}
-	struct param *p = param_new(&s, train);
-	shape_free(&s);
-	param_each(p, get_tensor, &g);
-	for (int i = 0; train && i < 2; i++) {
-		g.moment = i ? "optim.v." : "optim.m.";
-		param_each(p, get_tensor, &g);
-	}
-	for (int l = 0; l < p->shape.layers && !g.failed; l++)
-		if (p->layer[l].bias) {
-			bias_name(name, l);
-			g.failed = get_floats(&g, name, 1, (uint64_t[]){(uint64_t)p->layer[l].experts},
-					      p->layer[l].bias, true) != 0;
+	if (check_size(k, &s) == 0) {
+		g.known = mem_zero((size_t)k->n, sizeof *g.known);
+		*out = param_new(&s, use != STATE_USE);
+		if (get_all(&g, use, *out) != 0) {
+			param_free(*out);
+			*out = NULL;
 		}
-	g.failed = g.failed || check_known(&g) != 0 || get_ledger(k, p) != 0;
-	free(g.known);
-	if (g.failed) {
-		param_free(p);
-		return -1;
+		free(g.known);
 	}
-	*out = p;
-	return 0;
+	shape_free(&s);
+	return *out ? 0 : -1;
 }
 
 long

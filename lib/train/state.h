@@ -16,14 +16,21 @@ struct state {
 	const char *files;     /* "NAME BYTES CRC32" lines */
 };
 
-/* Write atomically. */
+/* Write atomically.  -1 with a message, nothing written, when a tensor is not finite. */
 int state_save(const struct state *s, const char *file);
 
+enum state_use {
+	STATE_USE,    /* weights alone: evaluation, sampling */
+	STATE_RESUME, /* with the moments */
+	STATE_START   /* with the moments, zero where the file has none at all */
+};
+
 /*
- * Parameters of an open checkpoint, with moments if train.  -1 with a message that names the
- * tensor when one is missing, unknown, misshapen or not finite.  On success *out is the caller's.
+ * Parameters of an open checkpoint.  -1 with a message that names the tensor when one is missing,
+ * unknown, misshapen or not finite.  On success *out is the caller's.
  */
-int state_params(const struct ckpt *k, const struct recipe *r, bool train, struct param **out);
+int state_params(const struct ckpt *k, const struct recipe *r, enum state_use use,
+		 struct param **out);
 
 /* Steps done, as the checkpoint says; -1 with a message. */
 long state_step(const struct ckpt *k);

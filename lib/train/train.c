@@ -26,7 +26,7 @@ static const char timing_columns[] =
 struct val {
 	char *name;
 	struct tokens *data, *own;
-	size_t from, to;
+	size_t from, to; /* of its tokens */
 };
 
 /* A run under way. */
@@ -55,6 +55,7 @@ struct loop {
 
 /* ---- data ---- */
 
+/* Files to validate on, and the held-out end of each source, once. */
 static int
 vals_open(struct loop *l)
 {
@@ -62,25 +63,27 @@ vals_open(struct loop *l)
 
 	l->val = mem_zero((size_t)(r->val.n + l->data.n), sizeof *l->val);
 	for (int i = 0; i < r->val.n; i++) {
-		struct val *v = &l->val[l->vals];
-		if (!(v->own = v->data = tokens_open(r->val.v[i])))
+		struct tokens *t = tokens_open(r->val.v[i]);
+		if (!t)
 			return -1;
-		l->vals++;
-		v->name = v->data->name;
-		v->to = v->data->n;
+		l->val[l->vals++] = (struct val){t->name, t, t, 0, t->n};
 	}
 	for (int i = 0; r->val_frac > 0 && i < l->data.n; i++) {
-		bool again = false;
-		for (int j = 0; j < i; j++)
-			again |= l->data.data[j] == l->data.data[i];
-		if (again)
-			continue;
-		struct val *v = &l->val[l->vals++];
-		v->data = l->data.data[i];
-		v->name = v->data->name;
-		v->from = l->data.train[i];
-		v->to = v->data->n;
+		struct tokens *t = l->data.data[i];
+		int j = 0;
+		while (l->data.data[j] != t)
+			j++;
+		if (j == i)
+			l->val[l->vals++] = (struct val){t->name, t, NULL, l->data.train[i], t->n};
 	}
+	return 0;
+}
+
+static int
+vals_check(const struct loop *l)
+{
+	const struct recipe *r = l->r;
+
 	for (int i = 0; i < l->vals; i++) {
 		const struct val *v = &l->val[i];
 		if (v->data->vocab > r->vocab)
@@ -89,6 +92,11 @@ vals_open(struct loop *l)
 		if (v->to - v->from < (size_t)r->seq + 1)
 			return err_set("%s: %zu tokens to validate on (expected at least %d, one window)",
 				       v->data->file, v->to - v->from, r->seq + 1);
+		for (int j = 0; j < i; j++)
+			if (strcmp(v->name, l->val[j].name) == 0)
+				return err_set("two texts to validate on are called %s (write NAME=%s to "
+					       "tell them apart)",
+					       v->name, v->data->file);
 	}
 	return 0;
 }
@@ -131,17 +139,35 @@ recipe_text(struct loop *l)
 	return 0;
 }
 
-/* A recipe that tells what its data was refuses other data. */
+/* Whether the command line has the last word on an option. */
+static bool
+commanded(const struct opt_table *t, const char *name)
+{
+	int i = 0;
+
+	while (strcmp(t->row[i].name, name) != 0)
+		i++;
+	return t->source[i] == OPT_COMMAND;
+}
+
+/* A recipe that tells what its data was refuses other data, unless that is asked for. */
 static int
 check_made_of(const struct loop *l)
 {
+	static const char *const kind[][2] = {
+		{"train ", "data"}, {"val ", "val"}, {"from ", "resume-from"}};
+
 	for (int i = 0; i < l->r->made_of.n; i++) {
-		char *line = mem_text("\nmade-of %s\n", l->r->made_of.v[i]);
-		bool there = strstr(l->text, line) != NULL;
+		const char *was = l->r->made_of.v[i];
+		char *line = mem_text("\nmade-of %s\n", was);
+		bool good = strstr(l->text, line) != NULL;
+		for (int j = 0; j < 3; j++)
+			good |= strncmp(was, kind[j][0], strlen(kind[j][0])) == 0 &&
+				commanded(l->t->table, kind[j][1]);
 		free(line);
-		if (!there)
+		if (!good)
 			return err_set("the data is not what the recipe was made with: no file is \"%s\"",
-				       l->r->made_of.v[i]);
+				       was);
 	}
 	return 0;
 }
@@ -158,7 +184,10 @@ data_open(struct loop *l)
 			       l->data.data[0]->vocab);
 	if (!r->vocab)
 		r->vocab = l->data.data[0]->vocab;
-	return vals_open(l) != 0 || recipe_text(l) != 0 || check_made_of(l) != 0 ? -1 : 0;
+	return vals_open(l) != 0 || vals_check(l) != 0 || recipe_text(l) != 0 ||
+			       check_made_of(l) != 0
+		       ? -1
+		       : 0;
 }
 
 /* ---- the directory ---- */
@@ -177,53 +206,83 @@ lock_dir(struct loop *l)
 	return 0;
 }
 
-/* The stored recipe and the same run's: -1 unless equal, or longer where that is allowed. */
+/* The lines of two recipes at which they first differ, or both at their end. */
+static void
+first_difference(const char **a, const char **b)
+{
+	for (;;) {
+		size_t n = strcspn(*a, "\n");
+		if (!**a || strncmp(*a, *b, n + 1) != 0)
+			return;
+		*a += n + 1;
+		*b += n + 1;
+	}
+}
+
+/* The recipe stored there is the same, or one of fewer steps where that is allowed. */
 static int
 compare_recipe(const struct loop *l, const char *there)
 {
 	const char *a = there, *b = l->text;
+	long was;
 
-	while (*a || *b) {
-		int n = (int)strcspn(a, "\n"), m = (int)strcspn(b, "\n");
-		if (n != m || memcmp(a, b, (size_t)n) != 0) {
-			long was;
-			bool longer = sscanf(a, "steps %ld\n", &was) == 1 && was < l->r->steps &&
-				      strncmp(b, "steps ", 6) == 0;
-			if (!longer || (l->r->schedule != LR_CONSTANT && l->r->schedule != LR_WSD))
-				return err_set("%s: a run with another recipe is there: \"%.*s\" there, "
-					       "\"%.*s\" here",
-					       l->t->dir, n, a, m, b);
-		}
-		a += n + (a[n] == '\n');
-		b += m + (b[m] == '\n');
+	first_difference(&a, &b);
+	if ((l->r->schedule == LR_CONSTANT || l->r->schedule == LR_WSD) &&
+	    sscanf(a, "steps %ld\n", &was) == 1 && was < l->r->steps &&
+	    strncmp(b, "steps ", 6) == 0) {
+		a = strchr(a, '\n') + 1;
+		b = strchr(b, '\n') + 1;
+		first_difference(&a, &b);
 	}
-	return 0;
+	if (!*a && !*b)
+		return 0;
+	return err_set("%s: a run with another recipe is there (\"%.*s\" there, \"%.*s\" here)",
+		       l->t->dir, (int)strcspn(a, "\n"), a, (int)strcspn(b, "\n"), b);
+}
+
+/* Where the data is found, as lines of a recipe file; freed by free(). */
+static char *
+sources_text(const struct loop *l)
+{
+	struct recipe r = {0};
+	struct opt row[RECIPE_ROWS];
+	struct opt_table t = {.row = row, .n = recipe_rows(row, 0), .values = &r};
+	char *text;
+
+	for (int i = 0; i < t.n; i++)
+		row[i].recipe = strcmp(row[i].name, "data") == 0 || strcmp(row[i].name, "val") == 0 ||
+				strcmp(row[i].name, "resume-from") == 0;
+	for (int i = 0; i < l->data.n; i++) {
+		text = mem_text("%s=%s@%ld", l->data.data[i]->name, l->data.data[i]->file,
+				l->data.from[i]);
+		opt_set(&t, "data", text, OPT_COMMAND);
+		free(text);
+	}
+	for (int i = 0; i < l->vals && l->val[i].own; i++) {
+		text = mem_text("%s=%s", l->val[i].name, l->val[i].data->file);
+		opt_set(&t, "val", text, OPT_COMMAND);
+		free(text);
+	}
+	if (l->r->resume_from)
+		opt_set(&t, "resume-from", l->r->resume_from, OPT_COMMAND);
+	text = opt_recipe(&t);
+	opt_free(&t);
+	return text;
 }
 
 static int
 write_recipe(const struct loop *l)
 {
-	char *path = run_path(l->t->dir, "recipe");
+	char *path = run_path(l->t->dir, "recipe"), *sources = sources_text(l);
 	struct file *f = file_replace(path);
-	int bad = f ? 0 : -1;
+	int status = f ? file_print(f, "%s%s", l->text, sources) : -1;
 
 	free(path);
-	if (!f)
-		return -1;
-	bad |= file_print(f, "%s", l->text);
-	for (int i = 0; i < l->data.n; i++)
-		bad |= file_print(f, "data %s=%s@%ld\n", l->data.data[i]->name, l->data.data[i]->file,
-				  l->data.from[i]);
-	for (int i = 0; i < l->vals; i++)
-		if (l->val[i].own)
-			bad |= file_print(f, "val %s=%s\n", l->val[i].name, l->val[i].data->file);
-	if (l->r->resume_from)
-		bad |= file_print(f, "resume-from %s\n", l->r->resume_from);
-	if (bad) {
-		file_abandon(f);
-		return -1;
-	}
-	return file_commit(f);
+	free(sources);
+	if (status == 0)
+		return file_commit(f);
+	file_abandon(f);
+	return -1;
 }
 
 static int
@@ -265,26 +324,46 @@ open_csvs(struct loop *l, const char *marks)
 	return bad ? -1 : 0;
 }
 
-/* Parameters, step and census from the run's own checkpoint or from another run's. */
+/* Parameters, step and census of the run's own checkpoint; without parameters if complete. */
 static int
-load(struct loop *l, const char *file, bool own)
+resume(struct loop *l, const struct ckpt *k)
+{
+	const char *text = state_recipe(k), *files = ckpt_meta(k, "files");
+
+	if (!text || compare_recipe(l, text) != 0 || (l->step = state_step(k)) < 0)
+		return -1;
+	if (l->step >= l->r->steps)
+		return 0;
+	if (!files)
+		return err_set("%s: does not say how far the CSV files had been written", k->name);
+	if (state_params(k, l->r, STATE_RESUME, &l->param) != 0)
+		return -1;
+	l->census = census_new(&l->param->shape);
+	if (census_get(l->census, k) != 0 || open_csvs(l, files) != 0)
+		return -1;
+	return strcmp(text, l->text) == 0 ? 0 : write_recipe(l);
+}
+
+/* Parameters and step from another run's checkpoint. */
+static int
+take_over(struct loop *l, const struct ckpt *k)
+{
+	if ((l->step = state_step(k)) < 0)
+		return -1;
+	if (l->step >= l->r->steps)
+		return err_set("%s: is at step %ld (expected one before --steps %ld)", k->name, l->step,
+			       l->r->steps);
+	return state_params(k, l->r, STATE_START, &l->param);
+}
+
+static int
+with_ckpt(struct loop *l, const char *file, int use(struct loop *, const struct ckpt *))
 {
 	struct ckpt *k = ckpt_open(file);
-	const char *text;
-	int bad;
+	int status = k ? use(l, k) : -1;
 
-	if (!k)
-		return -1;
-	bad = !(text = state_recipe(k)) || (l->step = state_step(k)) < 0 ||
-	      (own && compare_recipe(l, text) != 0) ||
-	      ((!own || l->step < l->r->steps) && state_params(k, l->r, true, &l->param) != 0);
-	if (!bad && l->param) {
-		l->census = census_new(&l->param->shape);
-		bad = (own && census_get(l->census, k) != 0) ||
-		      open_csvs(l, own ? ckpt_meta(k, "files") : NULL) != 0;
-	}
 	ckpt_close(k);
-	return bad ? -1 : 0;
+	return status;
 }
 
 static int
@@ -293,19 +372,17 @@ begin(struct loop *l)
 	struct shape s;
 
 	if (l->r->resume_from) {
-		if (load(l, l->r->resume_from, false) != 0)
+		if (with_ckpt(l, l->r->resume_from, take_over) != 0)
 			return -1;
 	} else {
 		if (recipe_shape(l->r, l->r->vocab, &s) != 0)
 			return -1;
 		l->param = param_new(&s, true);
-		l->census = census_new(&s);
 		shape_free(&s);
 		param_init(l->param, (uint64_t)l->r->seed);
-		if (open_csvs(l, NULL) != 0)
-			return -1;
 	}
-	return write_recipe(l) != 0 || save(l) != 0 ? -1 : 0;
+	l->census = census_new(&l->param->shape);
+	return open_csvs(l, NULL) != 0 || write_recipe(l) != 0 || save(l) != 0 ? -1 : 0;
 }
 
 /* ---- steps ---- */
@@ -325,9 +402,9 @@ how(const struct loop *l, int micro)
 				.random = l->step < r->random_warmup};
 }
 
-/* What was not finite, where. */
+/* What was not finite at a step, and where: after a forward pass, or at a gradient. */
 static int
-not_finite(const struct loop *l, const char *what, const struct optim_fault *at)
+not_finite(const struct loop *l, long step, const char *what, const struct optim_fault *at)
 {
 	int layer, slot;
 	bool forward = net_fault(l->net, &layer, &slot);
@@ -343,8 +420,8 @@ not_finite(const struct loop *l, const char *what, const struct optim_fault *at)
 			 layer, (long long)l->param->layer[layer].expert[slot]->id);
 	else if ((forward || at) && layer >= 0)
 		snprintf(place + strlen(place), sizeof place - strlen(place), ", layer %d", layer);
-	return err_set("step %ld: the %s is not finite%s; the checkpoint before it is kept",
-		       l->step + 1, what, place);
+	return err_set("step %ld: the %s is not finite%s; the checkpoint before it is kept", step, what,
+		       place);
 }
 
 /* Routing statistics and census of the batch just seen. */
@@ -389,8 +466,9 @@ move_bias(struct loop *l)
 	}
 }
 
+/* The step's gradient, from all of its batches. */
 static int
-one_step(struct loop *l)
+gradient(struct loop *l)
 {
 	const struct recipe *r = l->r;
 	struct net_loss loss;
@@ -406,7 +484,7 @@ one_step(struct loop *l)
 		schedule_batch(&l->data, (uint64_t)r->seed, l->step, m, r->batch, r->seq, l->in, l->out);
 		net_forward(l->net, &h, r->batch, r->seq, l->in, l->out, &loss);
 		if (!isfinite(loss.loss))
-			return not_finite(l, "loss", NULL);
+			return not_finite(l, l->step + 1, "loss", NULL);
 		l->loss += loss.loss / r->accum;
 		observe(l);
 		net_backward(l->net, &h);
@@ -423,7 +501,7 @@ update(struct loop *l)
 
 	l->norm = optim_norm(l->param, &fault);
 	if (!isfinite(l->norm))
-		return not_finite(l, "gradient", &fault);
+		return not_finite(l, l->step + 1, "gradient", &fault);
 	l->rate = optim_rate((enum schedule_kind)r->schedule, r->lr, r->warmup, r->steps, l->step);
 	optim_step(l->param, &o, l->rate, l->step, l->norm);
 	if (r->bias_rate > 0)
@@ -462,7 +540,7 @@ validate(struct loop *l)
 		const struct val *v = &l->val[i];
 		struct eval e;
 		if (eval_run(l->net, &h, v->data, v->from, v->to, NULL, NULL, &e) != 0)
-			return -1;
+			return not_finite(l, l->step, "validation loss", NULL);
 		l->val_loss[i] = e.loss;
 	}
 	return 0;
@@ -542,46 +620,64 @@ timing_row(struct loop *l, const double *before, double seconds, double optimize
 	return row_end(&w) != 0 || file_flush(l->timing) != 0 ? -1 : 0;
 }
 
+/* What one step did, to those who watch. */
+static void
+tell(const struct loop *l, const char *domain, bool validated, double seconds)
+{
+	const struct recipe *r = l->r;
+	const double speed = (double)r->batch * r->seq * r->accum / seconds;
+
+	l->t->progress(l->t->arg,
+		       &(struct train_progress){
+			       .step = l->step,
+			       .steps = r->steps,
+			       .domain = domain,
+			       .loss = l->loss,
+			       .val_loss = validated && l->vals ? l->val_loss[0] : NAN,
+			       .rate = l->rate,
+			       .tokens_per_s = speed,
+			       .flops = speed * shape_flops(&l->param->shape, r->seq)});
+}
+
+/* A step and its rows. */
+static int
+advance(struct loop *l)
+{
+	const struct recipe *r = l->r;
+	const char *domain = l->data.data[schedule_phase(&l->data, l->step)]->name;
+	double before[NET_PARTS], start, middle, end;
+	bool check;
+
+	memcpy(before, net_seconds(l->net), sizeof before);
+	start = tick_now();
+	if (shift_event(l) != 0 || gradient(l) != 0)
+		return -1;
+	middle = tick_now();
+	if (update(l) != 0)
+		return -1;
+	end = tick_now();
+	l->step++;
+	check = l->step == r->steps || (r->val_every && l->step % r->val_every == 0);
+	if ((l->timing && timing_row(l, before, end - start, end - middle) != 0) || tables(l) != 0 ||
+	    (check && validate(l) != 0) || loss_row(l, domain, check) != 0)
+		return -1;
+	tell(l, domain, check, end - start);
+	return 0;
+}
+
 /* Steps until done, stopped or failed. */
 static enum train_end
 steps(struct loop *l)
 {
-	const struct recipe *r = l->r;
-	const double tokens = (double)r->batch * r->seq * r->accum;
-	double before[NET_PARTS], start, middle, end;
-
-	while (l->step < r->steps) {
-		const char *domain = l->data.data[schedule_phase(&l->data, l->step)]->name;
-		bool check, stop;
-
-		memcpy(before, net_seconds(l->net), sizeof before);
-		start = tick_now();
-		if (shift_event(l) != 0 || one_step(l) != 0)
+	while (l->step < l->r->steps) {
+		bool last, stop;
+		if (advance(l) != 0)
 			return TRAIN_FAILED;
-		middle = tick_now();
-		if (update(l) != 0)
-			return TRAIN_FAILED;
-		end = tick_now();
-		l->step++;
-		if (l->timing && timing_row(l, before, end - start, end - middle) != 0)
-			return TRAIN_FAILED;
-		check = l->step == r->steps || (r->val_every && l->step % r->val_every == 0);
-		if (tables(l) != 0 || (check && validate(l) != 0) || loss_row(l, domain, check) != 0)
-			return TRAIN_FAILED;
-		l->t->progress(l->t->arg, &(struct train_progress){
-						  .step = l->step,
-						  .steps = r->steps,
-						  .domain = domain,
-						  .loss = l->loss,
-						  .val_loss = check && l->vals ? l->val_loss[0] : NAN,
-						  .rate = l->rate,
-						  .tokens_per_s = tokens / (end - start),
-						  .flops = tokens / (end - start) *
-							   shape_flops(&l->param->shape, r->seq)});
 		stop = *l->t->stop != 0;
-		if ((stop || l->step == r->steps || l->step % l->t->ckpt_every == 0) && save(l) != 0)
+		last = l->step == l->r->steps;
+		if ((stop || last || l->step % l->t->ckpt_every == 0) && save(l) != 0)
 			return TRAIN_FAILED;
-		if (stop && l->step < r->steps)
+		if (stop && !last)
 			return TRAIN_STOPPED;
 	}
 	return TRAIN_DONE;
@@ -616,7 +712,7 @@ run(struct loop *l)
 	if (recipe_check(r) != 0 || data_open(l) != 0 || lock_dir(l) != 0)
 		return TRAIN_FAILED;
 	l->ckpt = run_path(l->t->dir, "ckpt.safetensors");
-	if ((file_exists(l->ckpt) ? load(l, l->ckpt, true) : begin(l)) != 0)
+	if ((file_exists(l->ckpt) ? with_ckpt(l, l->ckpt, resume) : begin(l)) != 0)
 		return TRAIN_FAILED;
 	if (!l->param)
 		return TRAIN_DONE;
@@ -651,27 +747,57 @@ train_run(struct train *t)
 
 /* ---- what a run would take ---- */
 
-/* Resident besides what the net maps: program, libraries, tables of the kernels. */
-#define RESIDENT_BASE (7u << 20)
+/* Resident besides what is laid out here: program, libraries, stacks, tables of the kernels. */
+#define RESIDENT_BASE (6u << 20)
 
-int
-train_plan(struct recipe *r, struct train_plan *out)
+/* Bytes of a text in memory: all of it is read when its CRC is taken. */
+static size_t
+text_bytes(const struct tokens *t)
 {
-	struct shape s;
+	return t->map_bytes ? t->map_bytes : t->n * (size_t)t->width;
+}
+
+static size_t
+data_bytes(const struct loop *l)
+{
+	size_t bytes = 0;
+
+	for (int i = 0; i < l->data.nowned; i++)
+		bytes += text_bytes(l->data.owned[i]);
+	for (int i = 0; i < l->vals && l->val[i].own; i++)
+		bytes += text_bytes(l->val[i].own);
+	return bytes;
+}
+
+static void
+plan(const struct loop *l, const struct shape *s, struct train_plan *out)
+{
+	const struct recipe *r = l->r;
 	double experts = 0;
 
-	if (recipe_check(r) != 0 || recipe_shape(r, r->vocab, &s) != 0)
-		return -1;
-	for (int l = 0; l < s.layers; l++)
-		experts += s.experts[l];
+	for (int i = 0; i < s->layers; i++)
+		experts += s->experts[i];
 	*out = (struct train_plan){
-		.params = shape_params(&s),
-		.active = shape_active(&s),
-		.flops = shape_flops(&s, r->seq),
+		.params = shape_params(s),
+		.active = shape_active(s),
+		.flops = shape_flops(s, r->seq),
 		.tokens = (double)r->steps * r->batch * r->seq * r->accum,
-		.rows = (double)r->batch * r->seq * s.top_k * s.layers / experts,
-		.bytes = param_bytes(&s, true) + net_bytes(&s, r->batch, r->seq, true) +
-			 (size_t)task_workers() * ffn_scratch(&s) + RESIDENT_BASE};
-	shape_free(&s);
-	return 0;
+		.rows = (double)r->batch * r->seq * s->top_k * s->layers / experts,
+		.bytes = param_bytes(s, true) + net_bytes(s, r->batch, r->seq, true) + data_bytes(l) +
+			 (size_t)task_workers() * ffn_scratch(s) + RESIDENT_BASE};
+}
+
+int
+train_plan(struct train *t, struct train_plan *out)
+{
+	struct loop l = {.t = t, .r = t->recipe, .lock = -1};
+	struct shape s;
+	int status = recipe_check(l.r) != 0 || (l.r->data.n > 0 && data_open(&l) != 0) ? -1 : 0;
+
+	if (status == 0 && (status = recipe_shape(l.r, 256, &s)) == 0) {
+		plan(&l, &s, out);
+		shape_free(&s);
+	}
+	loop_free(&l);
+	return status;
 }

@@ -37,7 +37,10 @@ enum train_end { TRAIN_FAILED = -1, TRAIN_DONE, TRAIN_STOPPED };
 /* TRAIN_FAILED with a message; what was checkpointed stays good. */
 enum train_end train_run(struct train *t);
 
-/* What a run would take: see moe-train(1), --dry-run. Needs the vocabulary set. */
+/*
+ * What a run would take: see moe-train(1), --dry-run.  Uses t's recipe and table alone; data may be
+ * missing, and without any the vocabulary is that of bytes.
+ */
 struct train_plan {
 	long params;
 	double active, flops; /* parameters and training FLOPs per token */
@@ -45,6 +48,6 @@ struct train_plan {
 	double rows;	      /* tokens that an expert gets per batch, on average */
 	size_t bytes;	      /* resident, at the peak */
 };
-int train_plan(struct recipe *r, struct train_plan *out);
+int train_plan(struct train *t, struct train_plan *out);
 
 #endif

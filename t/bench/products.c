@@ -102,9 +102,9 @@ peer(void *arg)
 static void
 products(void)
 {
-	static const long shape[][4] = {{512, 512, 128, 0}, {512, 128, 512, 0},   {128, 256, 256, 0},
-					{512, 1024, 256, 0}, {512, 256, 1024, 16}, {24, 64, 64, 0},
-					{8, 512, 128, 0}};
+	static const long shape[][4] = {
+		{512, 512, 128, 0},   {512, 128, 512, 0}, {128, 256, 256, 0}, {512, 1024, 256, 0},
+		{512, 256, 1024, 16}, {24, 64, 64, 0},	  {8, 512, 128, 0}};
 
 	for (unsigned i = 0; i < sizeof shape / sizeof *shape; i++) {
 		const long *s = shape[i];
@@ -120,9 +120,11 @@ products(void)
 			p.kind = *kind;
 			race(ours, peer, &p, took);
 			printf("%s,%ldx%ldx%ld%s,%.1f,%.1f,GF/s,%.2f,%.2f\n",
-			       *kind == 't' ? "nt" : *kind == 'n' ? "nn" : "tn", p.m, p.n, p.k,
-			       p.pad ? " padded" : "", work / took[0], work / took[1], took[1] / took[0],
-			       work / took[0] / peak);
+			       *kind == 't'   ? "nt"
+			       : *kind == 'n' ? "nn"
+					      : "tn",
+			       p.m, p.n, p.k, p.pad ? " padded" : "", work / took[0],
+			       work / took[1], took[1] / took[0], work / took[0] / peak);
 			fflush(stdout);
 		}
 		free(p.a);
@@ -252,12 +254,9 @@ rows(void)
 	static const struct {
 		const char *name;
 		void (*ours)(void *), (*peer)(void *);
-	} list[] = {{"gelu", gelu, gelu_libm},
-		    {"gelu back", gelu_back, gelu_back_libm},
-		    {"swiglu", swiglu, swiglu_libm},
-		    {"softmax", softmax, softmax_libm},
-		    {"rms", rms, rms_libm},
-		    {"adamw", adamw, adamw_libm}};
+	} list[] = {{"gelu", gelu, gelu_libm},	     {"gelu back", gelu_back, gelu_back_libm},
+		    {"swiglu", swiglu, swiglu_libm}, {"softmax", softmax, softmax_libm},
+		    {"rms", rms, rms_libm},	     {"adamw", adamw, adamw_libm}};
 
 	for (unsigned i = 0; i < sizeof list / sizeof *list; i++) {
 		double took[2];
