@@ -3,7 +3,7 @@
 # make demo     train a small model on real text of this machine and show what it learnt
 # make check    run all tests; asan, tsan: the same under sanitizers; fuzz: hostile files
 # make bench lint install uninstall clean
-# Variables: CC CFLAGS LDFLAGS, B (where to build), DESTDIR PREFIX, FUZZ_SECONDS
+# Variables: CC CFLAGS LDFLAGS, B (where to build), DESTDIR PREFIX, FUZZ_SECONDS BENCH_ROUNDS
 
 PREFIX ?= /usr/local
 CFLAGS ?= -O3 -g

@@ -42,9 +42,9 @@ static struct args {
 	  .accum = 1,
 	  .steps = 1000};
 
-#define ROW(name, letter, kind, member, lo, hi, words, help)                                       \
-	{                                                                                          \
-		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help      \
+#define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
+	{                                                                                     \
+		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help \
 	}
 static const struct opt rows[] = {
 	ROW("cycles", 0, OPT_INT, cycles, 1, 1 << 20, "N", "times that each domain has its turn"),
@@ -106,13 +106,15 @@ static struct opt_table options = {
 	.values = &args,
 };
 
-static bool given(const char *name)
+static bool
+given(const char *name)
 {
 	return opt_given(&options, name);
 }
 
 /* End the output file: all of it or, after a failure, none. */
-static int close_output(struct file *f, int status)
+static int
+close_output(struct file *f, int status)
 {
 	if (f && status == 0)
 		return file_commit(f);
@@ -120,13 +122,15 @@ static int close_output(struct file *f, int status)
 	return status ? status : -1;
 }
 
-static void put_text(struct row *r, const char *s)
+static void
+put_text(struct row *r, const char *s)
 {
 	row_text(r, s ? s : "");
 }
 
 /* Nothing for NAN; whole numbers, as steps are, with all their digits. */
-static void put_number(struct row *r, double v)
+static void
+put_number(struct row *r, double v)
 {
 	if (isnan(v))
 		row_skip(r);
@@ -139,7 +143,8 @@ static void put_number(struct row *r, double v)
 /* --- plan --- */
 
 /* "FILE@12" would be read as a step of its own. */
-static bool has_step(const char *s)
+static bool
+has_step(const char *s)
 {
 	const char *at = strrchr(s, '@'), *name = strchr(s, '=');
 
@@ -147,7 +152,8 @@ static bool has_step(const char *s)
 	       !(name && file_exists(name + 1));
 }
 
-static int check_domains(char **v, int n)
+static int
+check_domains(char **v, int n)
 {
 	for (int i = 0; i < n; i++) {
 		if (has_step(v[i]))
@@ -160,7 +166,8 @@ static int check_domains(char **v, int n)
 }
 
 /* Lines of a recipe, written by what reads them. */
-static int put_recipe(struct file *f, const struct shift_phase *p, int n, char **v)
+static int
+put_recipe(struct file *f, const struct shift_phase *p, int n, char **v)
 {
 	struct values {
 		long steps;
@@ -187,7 +194,8 @@ static int put_recipe(struct file *f, const struct shift_phase *p, int n, char *
 	return r;
 }
 
-static int put_table(struct file *f, const struct shift_phase *p, int n, char **v)
+static int
+put_table(struct file *f, const struct shift_phase *p, int n, char **v)
 {
 	struct row r = {.f = f};
 	int status = row_header(&r, "phase,data,from,to");
@@ -202,7 +210,8 @@ static int put_table(struct file *f, const struct shift_phase *p, int n, char **
 	return status;
 }
 
-static int put_operands(struct file *f, const struct shift_phase *p, int n, char **v)
+static int
+put_operands(struct file *f, const struct shift_phase *p, int n, char **v)
 {
 	for (int i = 0; i < n; i++)
 		if (file_print(f, "%s@%ld\n", v[p[i].domain], p[i].from) < 0)
@@ -210,7 +219,8 @@ static int put_operands(struct file *f, const struct shift_phase *p, int n, char
 	return 0;
 }
 
-static int plan(char **v, int n)
+static int
+plan(char **v, int n)
 {
 	const struct shift_plan how = {.domains = n,
 				       .cycles = args.cycles,
@@ -240,7 +250,8 @@ static int plan(char **v, int n)
 /* --- stream --- */
 
 /* A recipe, with what was given here put over it. */
-static int open_book(struct recipe_book *b)
+static int
+open_book(struct recipe_book *b)
 {
 	char *text;
 	size_t size;
@@ -260,7 +271,8 @@ static int open_book(struct recipe_book *b)
 	return r;
 }
 
-static void put_over(struct recipe *r)
+static void
+put_over(struct recipe *r)
 {
 	if (given("batch"))
 		r->batch = args.batch;
@@ -277,7 +289,8 @@ static void put_over(struct recipe *r)
 }
 
 /* The data is what the recipe was made with. */
-static int check_made_of(const struct recipe *r, const struct schedule *s)
+static int
+check_made_of(const struct recipe *r, const struct schedule *s)
 {
 	for (int i = 0; i < r->made_of.n; i++) {
 		const char *was = r->made_of.v[i];
@@ -298,7 +311,8 @@ static int check_made_of(const struct recipe *r, const struct schedule *s)
 	return 0;
 }
 
-static int write_shifts(const struct schedule *s, const struct recipe *r)
+static int
+write_shifts(const struct schedule *s, const struct recipe *r)
 {
 	struct row w = {.f = file_replace(args.shifts)};
 	int status = w.f ? row_header(&w, "phase,domain,step,window,token,byte") : -1;
@@ -320,7 +334,8 @@ static int write_shifts(const struct schedule *s, const struct recipe *r)
 	return close_output(w.f, status);
 }
 
-static int stream_data(const struct recipe *r, char **v, int n)
+static int
+stream_data(const struct recipe *r, char **v, int n)
 {
 	const struct shift_draw draw = {(uint64_t)r->seed, r->accum, r->batch, r->seq};
 	struct schedule s;
@@ -336,7 +351,8 @@ static int stream_data(const struct recipe *r, char **v, int n)
 	return f ? close_output(f, status) : -1;
 }
 
-static int stream(char **v, int n)
+static int
+stream(char **v, int n)
 {
 	struct recipe_book b;
 	int r;
@@ -362,7 +378,8 @@ static bool only_last; /* --shift last */
 static long *shift_step;
 static int shift_steps;
 
-static int parse_shifts(void)
+static int
+parse_shifts(void)
 {
 	if (args.shift.n == 1 && strcmp(args.shift.v[0], "last") == 0) {
 		only_last = true;
@@ -380,7 +397,8 @@ static int parse_shifts(void)
 	return 0;
 }
 
-static bool is_dir(const char *name)
+static bool
+is_dir(const char *name)
 {
 	struct stat st;
 
@@ -388,7 +406,8 @@ static bool is_dir(const char *name)
 }
 
 /* The operand's name in tables: without a slash at its end. */
-static char *name_of(const char *operand)
+static char *
+name_of(const char *operand)
 {
 	size_t n = strlen(operand);
 
@@ -398,7 +417,8 @@ static char *name_of(const char *operand)
 }
 
 /* Phases as a run's own files tell them: its events, or the domains of its rows. */
-static int own_phases(const struct score_table *t, struct score_run *r, const char *dir)
+static int
+own_phases(const struct score_table *t, struct score_run *r, const char *dir)
 {
 	char *path = dir ? run_path(dir, "events.csv") : NULL;
 	long *step = NULL;
@@ -417,7 +437,8 @@ static int own_phases(const struct score_table *t, struct score_run *r, const ch
 }
 
 /* The phase that begins at a step, or may. */
-static int phase_at(const struct score_run *r, long step)
+static int
+phase_at(const struct score_run *r, long step)
 {
 	for (int i = 1; i < r->phases; i++) {
 		const struct score_phase *p = &r->phase[i];
@@ -432,7 +453,8 @@ static int phase_at(const struct score_run *r, long step)
  * The run's phases, and which of them follow a shift that was asked for, freed by free().  Steps
  * that the run knows choose among its shifts; others are taken as given.
  */
-static bool *choose_phases(const struct score_table *t, struct score_run *r, const char *dir)
+static bool *
+choose_phases(const struct score_table *t, struct score_run *r, const char *dir)
 {
 	bool all_known = true, *chosen;
 
@@ -460,8 +482,17 @@ static bool *choose_phases(const struct score_table *t, struct score_run *r, con
 
 enum level { NUMBER, BEFORE, LEFT };
 enum figure {
-	SHIFT_STEP, LEVEL, RECOVERED_AT, STEPS, SCRATCH_STEPS, SPEEDUP, BEFORE_SHIFT, FIRST, PEAK,
-	SPIKE, FIGURES
+	SHIFT_STEP,
+	LEVEL,
+	RECOVERED_AT,
+	STEPS,
+	SCRATCH_STEPS,
+	SPEEDUP,
+	BEFORE_SHIFT,
+	FIRST,
+	PEAK,
+	SPIKE,
+	FIGURES
 };
 static const char score_columns[] = "run,metric,shift_step,level,recovered_at,steps,scratch_steps,"
 				    "speedup,before,first,peak,spike,shift,domain,hold,smooth,runs,"
@@ -484,15 +515,16 @@ static struct scoring {
 	enum level kind;
 	double level;
 	struct source *run, *scratch;
-	int runs, scratches;	   /* files */
-	struct score_run **of;	   /* from scratch, [ofs] */
+	int runs, scratches;   /* files */
+	struct score_run **of; /* from scratch, [ofs] */
 	int ofs;
 	struct result *result;
 	long results;
 	struct row out;
 } score;
 
-static int open_source(struct source *s, const char *operand)
+static int
+open_source(struct source *s, const char *operand)
 {
 	char *path, *name = name_of(operand);
 	int r;
@@ -505,7 +537,8 @@ static int open_source(struct source *s, const char *operand)
 	return r;
 }
 
-static struct source *open_sources(char **v, int n, int *opened)
+static struct source *
+open_sources(char **v, int n, int *opened)
 {
 	struct source *s = mem_zero((size_t)n + 1, sizeof(*s));
 
@@ -517,7 +550,8 @@ static struct source *open_sources(char **v, int n, int *opened)
 	return s;
 }
 
-static void close_sources(struct source *s, int n)
+static void
+close_sources(struct source *s, int n)
 {
 	for (int i = 0; i < n; i++) {
 		score_free(&s[i].table);
@@ -526,7 +560,8 @@ static void close_sources(struct source *s, int n)
 	free(s);
 }
 
-static int parse_level(void)
+static int
+parse_level(void)
 {
 	score.kind = strcmp(args.level, "before") == 0 ? BEFORE
 		     : strcmp(args.level, "left") == 0 ? LEFT
@@ -536,7 +571,8 @@ static int parse_level(void)
 	return 0;
 }
 
-static int open_scratch(void)
+static int
+open_scratch(void)
 {
 	score.scratch = open_sources(args.scratch.v, args.scratch.n, &score.scratches);
 	if (score.scratches < args.scratch.n)
@@ -550,7 +586,8 @@ static int open_scratch(void)
 			if (own_phases(&s->table, r, s->dir) < 0)
 				return -1;
 			score_smooth(r, args.smooth);
-			score.of = mem_grow(score.of, (size_t)score.ofs + 1, sizeof(struct score_run *));
+			score.of = mem_grow(score.of, (size_t)score.ofs + 1,
+					    sizeof(struct score_run *));
 			score.of[score.ofs++] = r;
 		}
 	}
@@ -558,8 +595,8 @@ static int open_scratch(void)
 }
 
 /* Steps from the start of the domain's first phase until the level; NAN if never. */
-static int scratch_steps(const struct score_run *r, const char *domain, double level, int hold,
-			 double *steps)
+static int
+scratch_steps(const struct score_run *r, const char *domain, double level, int hold, double *steps)
 {
 	int p = r->phases == 1 ? 0 : domain ? score_phase_of(r, domain) : -1;
 	long row;
@@ -571,27 +608,27 @@ static int scratch_steps(const struct score_run *r, const char *domain, double l
 	if ((row = score_recover(r, p, level, hold)) >= 0)
 		*steps = (double)(r->step[row] - r->phase[p].step);
 	else
-		say("run %s, from scratch: the %s %.9g is not reached", r->name, args.metric, level);
+		say("run %s, from scratch: the %s %.9g is not reached", r->name, args.metric,
+		    level);
 	return 0;
 }
 
-static double level_of(const struct score_run *r, int phase)
+static double
+level_of(const struct score_run *r, int phase)
 {
 	int earlier;
 
 	switch (score.kind) {
-	case BEFORE:
-		return score_last(r, phase - 1);
+	case BEFORE: return score_last(r, phase - 1);
 	case LEFT:
 		earlier = score_earlier(r, phase);
 		return earlier < 0 ? NAN : score_last(r, earlier);
-	default:
-		return score.level;
+	default: return score.level;
 	}
 }
 
-static void tell(const struct score_run *r, const struct score_phase *p, double level, int hold,
-		 long row)
+static void
+tell(const struct score_run *r, const struct score_phase *p, double level, int hold, long row)
 {
 	if (isnan(level))
 		say("run %s, shift at step %ld: no level (%s)", r->name, p->step,
@@ -605,13 +642,15 @@ static void tell(const struct score_run *r, const struct score_phase *p, double 
 		    r->name, p->step, args.metric, level);
 }
 
-/* Score one phase of run number k. */
-static int score_phase(const struct score_run *r, int k, int phase, int hold)
+/* Score one phase of run number k with the h-th hold. */
+static int
+score_phase(const struct score_run *r, int k, int phase, int h)
 {
+	const int hold = args.hold.v[h];
 	const struct score_phase *p = &r->phase[phase];
 	const double level = level_of(r, phase);
 	const long row = isnan(level) ? -1 : score_recover(r, phase, level, hold);
-	struct result x = {.shift = phase, .hold = hold};
+	struct result x = {.shift = phase, .hold = h};
 	double *f = x.figure;
 	const struct score_run *scratch = args.scratch_self ? r
 					  : score.ofs == 1  ? score.of[0]
@@ -638,7 +677,8 @@ static int score_phase(const struct score_run *r, int k, int phase, int hold)
 	return 0;
 }
 
-static void put_figures(const double *f)
+static void
+put_figures(const double *f)
 {
 	struct row *w = &score.out;
 
@@ -646,7 +686,8 @@ static void put_figures(const double *f)
 		put_number(w, f[i]);
 }
 
-static int put_score(const struct score_run *r, const struct result *x)
+static int
+put_score(const struct score_run *r, const struct result *x)
 {
 	struct row *w = &score.out;
 
@@ -655,14 +696,15 @@ static int put_score(const struct score_run *r, const struct result *x)
 	put_figures(x->figure);
 	row_long(w, x->shift);
 	put_text(w, r->phase[x->shift].name);
-	row_long(w, x->hold);
+	row_long(w, args.hold.v[x->hold]);
 	row_long(w, args.smooth);
 	row_long(w, 1);
 	row_long(w, !isnan(x->figure[RECOVERED_AT]));
 	return row_end(w);
 }
 
-static int score_run(const struct source *s, struct score_run *r, int k)
+static int
+score_run(const struct source *s, struct score_run *r, int k)
 {
 	bool *chosen = choose_phases(&s->table, r, s->dir);
 	int shifts = 0, bad = chosen ? 0 : -1;
@@ -681,7 +723,7 @@ static int score_run(const struct source *s, struct score_run *r, int k)
 			    r->name, p->step < p->doubt ? p->step : p->doubt,
 			    p->step < p->doubt ? p->doubt : p->step);
 		for (int h = 0; !bad && h < args.hold.n; h++)
-			bad = score_phase(r, k, i, args.hold.v[h]) ||
+			bad = score_phase(r, k, i, h) ||
 			      put_score(r, &score.result[score.results - 1]);
 	}
 	free(chosen);
@@ -692,8 +734,9 @@ static int score_run(const struct source *s, struct score_run *r, int k)
 	return bad ? -1 : 0;
 }
 
-/* Mean or deviation of the results of one shift and hold over all runs. */
-static int put_mean(const struct result *x, bool deviation, double *v)
+/* Mean or deviation over all runs of a shift's results with the h-th hold; v is room for them. */
+static int
+put_mean(int shift, int h, bool deviation, double *v)
 {
 	struct row *w = &score.out;
 	double f[FIGURES];
@@ -704,43 +747,44 @@ static int put_mean(const struct result *x, bool deviation, double *v)
 
 		runs = 0;
 		for (long k = 0; k < score.results; k++)
-			if (score.result[k].shift == x->shift && score.result[k].hold == x->hold)
+			if (score.result[k].shift == shift && score.result[k].hold == h)
 				v[runs++] = score.result[k].figure[i];
 		m = score_mean(v, runs);
 		f[i] = deviation ? m.sd : m.mean;
 		recovered = i == RECOVERED_AT ? m.n : recovered;
 	}
+	if (runs == 0)
+		return 0;
 	row_text(w, deviation ? "sd" : "mean");
 	row_text(w, args.metric);
 	put_figures(f);
-	row_long(w, x->shift);
+	row_long(w, shift);
 	row_skip(w);
-	row_long(w, x->hold);
+	row_long(w, args.hold.v[h]);
 	row_long(w, args.smooth);
 	row_long(w, runs);
 	row_long(w, recovered);
 	return row_end(w);
 }
 
-static int put_means(void)
+static int
+put_means(void)
 {
 	double *v = mem_zero((size_t)score.results + 1, sizeof(*v));
-	int r = 0;
+	int r = 0, shifts = 0;
 
-	for (long i = 0; r == 0 && i < score.results; i++) {
-		const struct result *x = &score.result[i];
-		bool seen = false;
-
-		for (long k = 0; k < i; k++)
-			seen |= score.result[k].shift == x->shift && score.result[k].hold == x->hold;
-		if (!seen)
-			r = put_mean(x, false, v) || put_mean(x, true, v) ? -1 : 0;
-	}
+	for (long i = 0; i < score.results; i++)
+		if (score.result[i].shift > shifts)
+			shifts = score.result[i].shift;
+	for (int s = 1; s <= shifts; s++)
+		for (int h = 0; r == 0 && h < args.hold.n; h++)
+			r = put_mean(s, h, false, v) || put_mean(s, h, true, v) ? -1 : 0;
 	free(v);
 	return r;
 }
 
-static int score_all(void)
+static int
+score_all(void)
 {
 	int runs = 0, k = 0, r;
 
@@ -760,7 +804,8 @@ static int score_all(void)
 	return close_output(score.out.f, r);
 }
 
-static int score_runs(char **v, int n)
+static int
+score_runs(char **v, int n)
 {
 	int r = parse_shifts();
 
@@ -789,7 +834,8 @@ struct survey {
 	int phases;
 };
 
-static void survey_close(struct survey *c)
+static void
+survey_close(struct survey *c)
 {
 	free(c->name);
 	memory_free(&c->m);
@@ -798,7 +844,8 @@ static void survey_close(struct survey *c)
 }
 
 /* Phases that the rows of RUN/loss.csv tell. */
-static int loss_phases(struct survey *c, const char *dir)
+static int
+loss_phases(struct survey *c, const char *dir)
 {
 	char *path = run_path(dir, "loss.csv");
 	struct score_run *r;
@@ -819,7 +866,8 @@ static int loss_phases(struct survey *c, const char *dir)
 	return 0;
 }
 
-static int find_phases(struct survey *c, const char *dir)
+static int
+find_phases(struct survey *c, const char *dir)
 {
 	if (shift_steps == 0 && (c->phase = memory_phases(&c->m, &c->phases)))
 		return 0;
@@ -828,12 +876,14 @@ static int find_phases(struct survey *c, const char *dir)
 	c->phases = shift_steps + 1;
 	c->phase = mem_zero((size_t)c->phases, sizeof(*c->phase));
 	for (int i = 0; i < c->phases; i++)
-		c->phase[i] = (struct memory_phase){i ? shift_step[i - 1] : 0,
-						    i < shift_steps ? shift_step[i] : LONG_MAX, NULL};
+		c->phase[i] =
+			(struct memory_phase){i ? shift_step[i - 1] : 0,
+					      i < shift_steps ? shift_step[i] : LONG_MAX, NULL};
 	return 0;
 }
 
-static int survey_open(struct survey *c, const char *operand)
+static int
+survey_open(struct survey *c, const char *operand)
 {
 	const bool dir = is_dir(operand);
 	char *path;
@@ -859,13 +909,15 @@ static int survey_open(struct survey *c, const char *operand)
 	return 0;
 }
 
-static const char *window_domain(const struct survey *c, const struct memory_window *w)
+static const char *
+window_domain(const struct survey *c, const struct memory_window *w)
 {
 	return w->phase < 0 ? w->domain : c->phase[w->phase].domain;
 }
 
 /* The first phase of the same domain stands for the domain. */
-static int domain_of(const struct survey *c, int phase)
+static int
+domain_of(const struct survey *c, int phase)
 {
 	const char *name = phase < 0 ? NULL : c->phase[phase].domain;
 
@@ -875,26 +927,31 @@ static int domain_of(const struct survey *c, int phase)
 	return phase;
 }
 
-static int *make_groups(const struct survey *c)
+static int *
+make_groups(const struct survey *c)
 {
 	int *group = mem_zero((size_t)c->m.windows, sizeof(*group));
 
 	for (long i = 0; i < c->m.windows; i++) {
 		const int phase = c->m.window[i].phase;
 
-		group[i] = args.by == PHASE ? phase : args.by == DOMAIN ? domain_of(c, phase) : (int)i;
+		group[i] = args.by == PHASE    ? phase
+			   : args.by == DOMAIN ? domain_of(c, phase)
+					       : (int)i;
 	}
 	return group;
 }
 
-static bool dormant(const struct memory_use *u)
+static bool
+dormant(const struct memory_use *u)
 {
 	return memory_share(u) <= args.dormant;
 }
 
 /* The same expert's cell of an earlier phase: the one before, or the last of the same domain. */
-static const struct memory_use *earlier(const struct survey *c, const struct memory_use *u,
-					const struct memory_use *first, bool same_domain)
+static const struct memory_use *
+earlier(const struct survey *c, const struct memory_use *u, const struct memory_use *first,
+	bool same_domain)
 {
 	for (const struct memory_use *x = u; x-- > first;) {
 		if (x->layer != u->layer || x->expert != u->expert)
@@ -911,7 +968,8 @@ static const char use_columns[] = "run,layer,slot,expert,phase,domain,from,to,wi
 				  "share,dormant,used_after,share_before";
 
 /* Phase, domain and steps of a group. */
-static void put_group(struct row *w, const struct survey *c, int group)
+static void
+put_group(struct row *w, const struct survey *c, int group)
 {
 	const struct memory_window *x = &c->m.window[args.by == WINDOW ? group : c->m.windows - 1];
 	const struct memory_phase *p = args.by == WINDOW ? NULL : &c->phase[group];
@@ -929,8 +987,9 @@ static void put_group(struct row *w, const struct survey *c, int group)
 	put_number(w, args.by == PHASE ? (double)(p->to == LONG_MAX ? x->to : p->to) : NAN);
 }
 
-static int put_use(struct row *w, const struct survey *c, const struct memory_use *u,
-		   const struct memory_use *first)
+static int
+put_use(struct row *w, const struct survey *c, const struct memory_use *u,
+	const struct memory_use *first)
 {
 	const struct memory_use *before = NULL, *then = NULL;
 
@@ -955,7 +1014,8 @@ static int put_use(struct row *w, const struct survey *c, const struct memory_us
 	return row_end(w);
 }
 
-static int put_uses(struct row *w, const struct survey *c)
+static int
+put_uses(struct row *w, const struct survey *c)
 {
 	int *group = make_groups(c), r = 0;
 	long n;
@@ -968,7 +1028,8 @@ static int put_uses(struct row *w, const struct survey *c)
 	return r;
 }
 
-static int usage_of(char **v, int n)
+static int
+usage_of(char **v, int n)
 {
 	struct row w = {.f = file_replace(args.output)};
 	int r = w.f ? row_header(&w, use_columns) : -1;
@@ -987,8 +1048,8 @@ static int usage_of(char **v, int n)
 static const char drift_columns[] = "from_step,to_step,layer,slot,expert,state,drift,router_drift,"
 				    "tokens,share,dormant";
 
-static int put_drift(struct row *w, const struct memory_drift *d, long from, long to,
-		     const struct survey *c)
+static int
+put_drift(struct row *w, const struct memory_drift *d, long from, long to, const struct survey *c)
 {
 	static const char *const state[] = {"kept", "born", "gone", "reshaped"};
 	struct memory_use u = {0};
@@ -1014,13 +1075,14 @@ static int put_drift(struct row *w, const struct memory_drift *d, long from, lon
 }
 
 /* Steps done; -1 if a checkpoint from elsewhere does not say. */
-static long step_of(const struct ckpt *k)
+static long
+step_of(const struct ckpt *k)
 {
 	return ckpt_meta(k, "step") ? state_step(k) : -1;
 }
 
-static int put_pair(struct row *w, const struct ckpt *a, const struct ckpt *b,
-		    const struct survey *c)
+static int
+put_pair(struct row *w, const struct ckpt *a, const struct ckpt *b, const struct survey *c)
 {
 	const long from = step_of(a), to = step_of(b);
 	struct memory_drift *d;
@@ -1038,7 +1100,8 @@ static int put_pair(struct row *w, const struct ckpt *a, const struct ckpt *b,
 	return r;
 }
 
-static int drift_of(char **v, int n, const char *operand)
+static int
+drift_of(char **v, int n, const char *operand)
 {
 	struct row w = {0};
 	struct survey c;
@@ -1064,21 +1127,25 @@ static int drift_of(char **v, int n, const char *operand)
 	return w.f ? close_output(w.f, r) : -1;
 }
 
-static bool ends(const char *s, const char *with)
+static bool
+ends(const char *s, const char *with)
 {
 	size_t n = strlen(s), m = strlen(with);
 
 	return n >= m && strcmp(s + n - m, with) == 0;
 }
 
-static bool is_census(const char *s)
+static bool
+is_census(const char *s)
 {
 	return strcmp(s, "-") == 0 || ends(s, ".csv") || ends(s, ".csv.gz") || is_dir(s);
 }
 
-static int memory(char **v, int n)
+static int
+memory(char **v, int n)
 {
-	char **census = mem_zero((size_t)n, sizeof(char *)), **ckpt = mem_zero((size_t)n, sizeof(char *));
+	char **census = mem_zero((size_t)n, sizeof(char *)),
+	     **ckpt = mem_zero((size_t)n, sizeof(char *));
 	int censuses = 0, ckpts = 0, r = parse_shifts();
 
 	for (int i = 0; i < n; i++)
@@ -1091,9 +1158,10 @@ static int memory(char **v, int n)
 	else if (r == 0 && ckpts == 0)
 		r = usage_of(census, censuses);
 	else if (r == 0 && (ckpts == 1 || censuses > 1))
-		r = usage("memory: %d checkpoint%s and %d census files (expected runs alone, or two "
-			  "checkpoints or more and at most one run)",
-			  ckpts, ckpts == 1 ? "" : "s", censuses);
+		r = usage(
+			"memory: %d checkpoint%s and %d census files (expected runs alone, or two "
+			"checkpoints or more and at most one run)",
+			ckpts, ckpts == 1 ? "" : "s", censuses);
 	else if (r == 0)
 		r = drift_of(ckpt, ckpts, censuses ? census[0] : NULL);
 	free(census);
@@ -1117,7 +1185,8 @@ static const struct verb {
 };
 
 /* The options fit the verb and its n operands: 0, or 2 with a message. */
-static int check(const struct verb *v, int n)
+static int
+check(const struct verb *v, int n)
 {
 	for (int i = 0; i < options.n; i++) {
 		const char *name = rows[i].name;
@@ -1135,7 +1204,8 @@ static int check(const struct verb *v, int n)
 	return 0;
 }
 
-static int run(const struct opt_many *words)
+static int
+run(const struct opt_many *words)
 {
 	const struct verb *v = verbs, *end = verbs + sizeof(verbs) / sizeof(verbs[0]);
 	int status;
@@ -1151,7 +1221,8 @@ static int run(const struct opt_many *words)
 	return status ? status : v->run(words->v + 1, words->n - 1);
 }
 
-int main(int argc, char **argv)
+int
+main(int argc, char **argv)
 {
 	return program(&options, &args.help, &args.version, argc, argv, run);
 }

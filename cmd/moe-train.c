@@ -85,7 +85,7 @@ static struct opt_table table = {
 static volatile sig_atomic_t stop, training;
 static double peak; /* GF/s of all workers, 0 when not measured */
 
-/* Before the first step nothing is lost by leaving at once, be it in the middle of opening a pipe. */
+/* Before the first step nothing is lost by leaving at once, even while a pipe is being opened. */
 static void
 on_signal(int signal)
 {

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What every program does alike: messages, usage, and an end that tells whether stdout was written. */
+/* What every program does alike: messages, usage, an end that tells if stdout was written. */
 
 static const char *program_name;
 

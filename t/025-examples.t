@@ -49,7 +49,17 @@ page() {
 }
 
 # The test itself: what fails in a page fails here.
-printf '.Sh EXAMPLES\n.Dl $ true\n.Bd -literal\necho \\e\n  a &&\n\\&false\n.Ed\n.Sh END\n.Dl no\n' >"$T/page"
+cat >"$T/page" <<'END'
+.Sh EXAMPLES
+.Dl $ true
+.Bd -literal
+echo \e
+  a &&
+\&false
+.Ed
+.Sh SEE ALSO
+.Dl no
+END
 cut_out "$T/page"
 is "$(cat "$T"/cut/*)" "true
 echo \\
@@ -67,7 +77,8 @@ mkdir "$T/runs"
 head -c 20000 "$T/moe-train.1/law.txt" >"$T/runs/text"
 for name in run RUN OTHER; do
 	ok "a run called $name" moe-train --dim 16 --heads 2 --hidden 16 --seq 16 --steps 4 \
-		--census-every 2 --trace --trace-every 2 --val-frac 0.1 -o "$T/runs/$name" "$T/runs/text"
+		--census-every 2 --trace --trace-every 2 --val-frac 0.1 \
+		-o "$T/runs/$name" "$T/runs/text"
 done
 weights=$root/../shared/data/weights/stories260K.bin
 [ ! -f "$weights" ] || ln -s "$weights" "$T/runs/stories260K.bin"

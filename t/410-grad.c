@@ -358,7 +358,7 @@ parts(void)
 int
 main(void)
 {
-	if (kern_choose(NULL) != 0 || task_start(2) != 0)
+	if (kern_choose(NULL) != 0 || task_start(1) != 0)
 		return 1;
 	routers_and_activations();
 	loss_terms();

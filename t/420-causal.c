@@ -242,7 +242,6 @@ workers(const struct model *m)
 		free(more);
 	}
 	free(one);
-	task_start(2);
 }
 
 int
@@ -250,13 +249,13 @@ main(void)
 {
 	static const char *const name[] = {"portable", "avx2", "avx512"};
 
-	task_start(2);
 	for (int i = 0; i < 3; i++) {
 		if (kern_choose(name[i]) != 0) {
 			ok(true, "%s kernels # SKIP %s", name[i], err_text());
 			continue;
 		}
 		for (int m = 0; m < MODELS; m++) {
+			task_start(1);
 			struct param *p = make(&model[m]);
 			causality(model[m].name, p);
 			if (model[m].shape.router != ROUTER_RANDOM)

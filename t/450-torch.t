@@ -13,8 +13,8 @@ cat lib/*/*.c | head -c 5000 >"$T/other"
 make() {
 	local name=$1
 	shift
-	ok "$name: trained" moe-train --dim 32 --layers 2 --heads 4 --experts 4 --hidden 48 --seq 48 \
-		--batch 4 --steps 25 --lr 2e-2 "$@" -o "$T/$name" "$T/text"
+	ok "$name: trained" moe-train --dim 32 --layers 2 --heads 4 --experts 4 --hidden 48 \
+		--seq 48 --batch 4 --steps 25 --lr 2e-2 "$@" -o "$T/$name" "$T/text"
 	[ ! -f "$T/$name/ckpt.safetensors" ] || echo "$name" >>"$T/names"
 }
 

@@ -26,7 +26,7 @@ cd "$T" || exit 1
 words 20000 1 >a.txt
 words 5000 2 >v.txt
 moe-train -j1 --dim 32 --layers 2 --heads 2 --experts 4,6 --hidden 32 --seq 24 --batch 8 --steps 60 \
-	--lr 1e-2 --temperature 2:0.8 --val v.txt -o run a.txt
+	--lr 5e-3 --temperature 2:0.8 --val v.txt -o run a.txt
 model=run/ckpt.safetensors
 
 # --- the loss ---
@@ -37,7 +37,7 @@ is "$(column e.csv loss)" "$(tail -n 1 run/loss.csv | cut -d, -f5)" \
 is "$(column e.csv tokens)" "$((($(wc -c <v.txt) - 1) / 24 * 24))" "whole windows of tokens"
 ok "bits are loss / ln 2, the perplexity is exp(loss)" holds \
 	'(b / (l / log(2)) - 1) ^ 2 < 1e-16 && (p / exp(l) - 1) ^ 2 < 1e-14' e.csv
-ok "the model has learnt something" holds 'l < 4 && a > 0.2 && a < 1' e.csv
+ok "the model has learnt something" holds 'l < 4.5 && a > 0.2 && a < 1' e.csv
 for batch in 1 3 7 1000; do
 	moe-train --eval $model --batch $batch v.txt >f.csv
 	same f.csv e.csv "a batch of $batch"
@@ -75,9 +75,9 @@ is "$(column x.csv tokens | wc -l)" 10 "a row for each expert"
 is "$(tail -n +2 t.csv | wc -l)" "$((tokens * 2 * 2))" "a row for each token, layer and rank"
 is "$(awk -F, 'NR > 1 { n[$5 "," $7]++; f[$5 "," $7] += $6 == 0 } END { for (i in n)
 	print i "," n[i] "," f[i] }' t.csv | sort -t, -k1n -k2n)" \
-	"$(awk -F, -v t="$tokens" 'NR > 1 { printf "%d,%d,%d,%.0f\n", $2, $3, $8, $16 * t }' x.csv)" \
+	"$(awk -F, -v t="$tokens" 'NR > 1 && $8 { printf "%d,%d,%d,%.0f\n", $2, $3, $8, $16 * t }' x.csv)" \
 	"the census counts what the trace shows"
-is "$(awk -F, -v t="$tokens" 'NR > 1 { h[$2] += $17 * $16; q[$2] += $8 / $10 } END {
+is "$(awk -F, -v t="$tokens" 'NR > 1 { h[$2] += $17 * $16; q[$2] += $8 ? $8 / $10 : 0 } END {
 	for (l in h) printf "%.6f %.6f\n", h[l], q[l] / 2 / t }' x.csv | sort -u)" \
 	"$(awk -F, 'NR == 2 { printf "%.6f %.6f", $5, $2 }' e.csv)" \
 	"accuracy and loss of the experts are those of the model"
@@ -119,9 +119,9 @@ sample --tokens 200 --temp 0.01 <prompt >cold
 sample --tokens 200 --greedy <prompt >greedy
 same cold greedy "a low temperature is greedy"
 is "$(sample --tokens 0 <prompt)" w1 "no tokens"
-ok "--seq is the most" sh -c "moe-train --sample $model --seq 10 --tokens 100 --greedy <prompt >ten"
-is "$(cat ten | wc -c)" 10 "prompt and text end there"
-is "$(head -c 10 greedy | cksum)" "$(cksum <ten)" "and are the same until there"
+ok "--seq" sh -c "moe-train --sample $model --seq 10 --tokens 100 --greedy <prompt >ten"
+is "$(wc -c <ten)" 11 "after so many tokens one more follows, and the text ends"
+is "$(head -c 11 greedy | cksum)" "$(cksum <ten)" "it is the same until there"
 fails 1 "a prompt longer than --seq" sh -c "moe-train --sample $model --seq 1 <prompt"
 says '^moe-train: the prompt has 2 tokens \(expected at most 1\)$' "told"
 fails 1 "an empty prompt" sh -c "moe-train --sample $model </dev/null"

@@ -40,7 +40,7 @@ struct opt {
 	const char *help;  /* one line */
 };
 
-/* Where a value came from; a later source never loses to an earlier one, in whatever order given. */
+/* Where a value came from; a later source never loses to an earlier one, in any order given. */
 enum opt_source { OPT_DEFAULT, OPT_PRESET, OPT_RECIPE, OPT_COMMAND };
 
 /* A title in the usage, above the row of this name. */

@@ -10,7 +10,8 @@
 enum { MOST = 1 << 20 }; /* phases of a plan */
 
 /* Fisher and Yates's shuffle of 0 .. n-1. */
-static void permute(struct rng *r, int *v, int n)
+static void
+permute(struct rng *r, int *v, int n)
 {
 	for (int i = 0; i < n; i++)
 		v[i] = i;
@@ -27,7 +28,8 @@ static void permute(struct rng *r, int *v, int n)
  * being the last, end with the one that returns.  With two domains that leaves one permutation,
  * with more at least one: the end of the loop is certain.
  */
-static void draw_cycles(const struct shift_plan *p, int *v)
+static void
+draw_cycles(const struct shift_plan *p, int *v)
 {
 	const int n = p->domains;
 
@@ -43,18 +45,21 @@ static void draw_cycles(const struct shift_plan *p, int *v)
 }
 
 /* Back and forth over 0 .. n-1: 0 1 2 1 0 1 2 1 0 ... */
-static int zigzag(int i, int n)
+static int
+zigzag(int i, int n)
 {
 	i %= 2 * n - 2;
 	return i < n ? i : 2 * n - 2 - i;
 }
 
-static long length(const struct shift_plan *p, int domain)
+static long
+length(const struct shift_plan *p, int domain)
 {
 	return p->period[p->periods == 1 ? 0 : domain];
 }
 
-static int check(const struct shift_plan *p, int *n)
+static int
+check(const struct shift_plan *p, int *n)
 {
 	long visits = p->order == SHIFT_ZIGZAG ? 2L * p->domains - 2 : p->domains;
 
@@ -70,7 +75,8 @@ static int check(const struct shift_plan *p, int *n)
 	return 0;
 }
 
-struct shift_phase *shift_phases(const struct shift_plan *p, int *n)
+struct shift_phase *
+shift_phases(const struct shift_plan *p, int *n)
 {
 	struct shift_phase *phase;
 	int *drawn = NULL;
@@ -87,7 +93,7 @@ struct shift_phase *shift_phases(const struct shift_plan *p, int *n)
 	for (int i = 0; i < *n; i++) {
 		struct shift_phase *x = &phase[i];
 
-		x->domain = drawn			    ? drawn[i]
+		x->domain = drawn		       ? drawn[i]
 			    : p->order == SHIFT_ZIGZAG ? zigzag(i, p->domains)
 						       : i % p->domains;
 		x->from = at;
@@ -100,7 +106,8 @@ struct shift_phase *shift_phases(const struct shift_plan *p, int *n)
 
 /* --- streams --- */
 
-int shift_width(const struct schedule *s)
+int
+shift_width(const struct schedule *s)
 {
 	int width = 1;
 
@@ -110,15 +117,17 @@ int shift_width(const struct schedule *s)
 	return width;
 }
 
-static unsigned char *put(unsigned char *p, int32_t token, int width)
+static unsigned char *
+put(unsigned char *p, int32_t token, int width)
 {
 	for (int i = 0; i < width; i++)
 		*p++ = (unsigned char)((uint32_t)token >> (8 * i));
 	return p;
 }
 
-int shift_stream(const struct schedule *s, const struct shift_draw *d, long from, long to,
-		 struct file *f)
+int
+shift_stream(const struct schedule *s, const struct shift_draw *d, long from, long to,
+	     struct file *f)
 {
 	const size_t seq = (size_t)d->seq, tokens = (size_t)d->batch * seq;
 	const size_t bytes = (tokens + (size_t)d->batch) * (size_t)shift_width(s);

@@ -20,8 +20,8 @@ struct shift_plan {
 	int domains; /* two or more */
 	int cycles;
 	enum shift_order order;
-	bool back;	  /* after the last cycle its first domain returns */
-	long warmup;	  /* steps by which the first phase is longer */
+	bool back;	   /* after the last cycle its first domain returns */
+	long warmup;	   /* steps by which the first phase is longer */
 	const int *period; /* [periods] steps of a phase, by domain; one value serves all */
 	int periods;
 	uint64_t seed; /* of SHIFT_RANDOM */

@@ -236,6 +236,11 @@ int table_next(struct table *t)
 	return r;
 }
 
+bool table_ready(const struct table *t)
+{
+	return memchr(t->buf + t->seen, '\n', t->end - t->seen);
+}
+
 /* --- columns and values --- */
 
 int table_column(const struct table *t, const char *name)

@@ -22,6 +22,8 @@ const char *table_header(const struct table *t, int column);
 
 /* Next row: 1, 0 at the end, -1 with a message (ragged row, stray quote, stream cut mid-row). */
 int table_next(struct table *t);
+/* Whether a further line is in memory; if not, table_next reads and may have to wait for it. */
+bool table_ready(const struct table *t);
 long table_line(const struct table *t);			/* of the current row, from 1 */
 const char *table_text(const struct table *t, int column); /* NUL-terminated, until the next row */
 int table_long(const struct table *t, int column, long lo, long hi, long *out);

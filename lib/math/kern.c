@@ -78,9 +78,10 @@ tile(const int mr, const bool col, long k, const float *a, long lda, const float
 	}
 }
 
+/* clang-format off */
 #define TILE(mr, kind, col)                                                                        \
-	static void tile_##kind##mr(long k, const float *a, long lda, const float *p, long ldp,     \
-				    float *c, long ldc, long n, bool add)                            \
+	static void tile_##kind##mr(long k, const float *a, long lda, const float *p, long ldp,    \
+				    float *c, long ldc, long n, bool add)                          \
 	{                                                                                          \
 		tile(mr, col, k, a, lda, p, ldp, c, ldc, n, add);                                  \
 	}
@@ -95,7 +96,7 @@ TILE(5, row, false) TILE(6, row, false)
 TILE(5, col, true) TILE(6, col, true)
 #if !defined(__AVX512F__)
 #define TABLE(kind)                                                                                \
-	{tile_##kind##1, tile_##kind##2, tile_##kind##3, tile_##kind##4, tile_##kind##5,            \
+	{tile_##kind##1, tile_##kind##2, tile_##kind##3, tile_##kind##4, tile_##kind##5,           \
 	 tile_##kind##6}
 #else
 TILE(7, row, false) TILE(8, row, false) TILE(9, row, false) TILE(10, row, false)
@@ -103,11 +104,12 @@ TILE(11, row, false) TILE(12, row, false) TILE(13, row, false) TILE(14, row, fal
 TILE(7, col, true) TILE(8, col, true) TILE(9, col, true) TILE(10, col, true)
 TILE(11, col, true) TILE(12, col, true) TILE(13, col, true) TILE(14, col, true)
 #define TABLE(kind)                                                                                \
-	{tile_##kind##1, tile_##kind##2, tile_##kind##3, tile_##kind##4, tile_##kind##5,            \
-	 tile_##kind##6, tile_##kind##7, tile_##kind##8, tile_##kind##9, tile_##kind##10,           \
+	{tile_##kind##1, tile_##kind##2, tile_##kind##3, tile_##kind##4, tile_##kind##5,           \
+	 tile_##kind##6, tile_##kind##7, tile_##kind##8, tile_##kind##9, tile_##kind##10,          \
 	 tile_##kind##11, tile_##kind##12, tile_##kind##13, tile_##kind##14}
 #endif
 #endif
+/* clang-format on */
 typedef void tile_fn(long k, const float *a, long lda, const float *p, long ldp, float *c, long ldc,
 		     long n, bool add);
 static tile_fn *const tile_row[MR] = TABLE(row), *const tile_col[MR] = TABLE(col);
@@ -379,7 +381,7 @@ normal_cdf(vf x, vf *e)
 	vf t = v_recip(v_fma(v_set(0.28f), v_abs(x), v_set(1)));
 	vf q = v_set(0.0227910369f);
 
-	*e = v_exp(x * x * v_set(-0.5f));
+	*e = v_exp_low(x * x * v_set(-0.5f));
 	q = v_fma(q, t, v_set(-0.0833640998f));
 	q = v_fma(q, t, v_set(0.0697783296f));
 	q = v_fma(q, t, v_set(0.0208421578f));
@@ -415,7 +417,7 @@ activate(const enum kern_act act, vf x, vf *slope)
 	}
 	case ACT_SWIGLU: {
 		/* 1 / (1 + e^-x), e^-x held below e^80 so that the reciprocal stays normal */
-		vf s = v_recip(one + v_exp(v_min(zero - x, v_set(80))));
+		vf s = v_recip(one + v_exp_low(v_min(v_set(80), zero - x)));
 		*slope = s * v_fma(x, one - s, one);
 		return x * s;
 	}
@@ -500,7 +502,7 @@ exp_row(long n, long limit, float scale, float shift, float *x)
 
 	for (long i = 0; i < limit; i += VL) {
 		vm in = v_first(limit - i);
-		vf e = v_keep(v_exp(v_fma(v_loadm(x + i, in), a, b)), v_first(n - i));
+		vf e = v_keep(v_exp_low(v_fma(v_loadm(x + i, in), a, b)), v_first(n - i));
 		sum = sum + e;
 		v_storem(x + i, e, in);
 	}
@@ -542,7 +544,7 @@ adamw(long n, const struct kern_adamw *o, float *w, const float *g, float *m, fl
 		vf d = v_loadm(g + i, in) * s;
 		vf m1 = v_fma(b1, v_loadm(m + i, in), c1 * d);
 		vf v1 = v_fma(b2, v_loadm(v + i, in), c2 * d * d);
-		/* moments that fade would become subnormal, a hundred times slower, and move nothing */
+		/* fading moments would become subnormal, a hundred times slower, and move nothing */
 		m1 = v_pick(v_lt(v_abs(m1), faint), none, m1);
 		v1 = v_pick(v_lt(v1, faint), none, v1);
 		vf step = m1 * v_recip(v_sqrt(v1 * fix2) + eps);

@@ -62,8 +62,10 @@ struct kern {
 	float (*act_back)(enum kern_act act, long n, const float *gate, const float *up,
 			  const float *da, float w, float *aw, float *dgate, float *dup);
 
-	/* Causal attention of one sequence, heads [kv * group, ...) of one key-value head; y like q.
-	 * lse[head][seq] is kept for the way back. scratch: kern_attn_scratch floats. */
+	/*
+	 * Causal attention of one sequence, heads [kv * group, ...) of one key-value head; y like
+	 * q.  lse[head][seq] is kept for the way back.  scratch: kern_attn_scratch floats.
+	 */
 	void (*attn)(const struct kern_attn *s, int kv, const float *q, const float *k, const float *v,
 		     long ldy, float *y, float *lse, float *scratch);
 	void (*attn_back)(const struct kern_attn *s, int kv, const float *q, const float *k,

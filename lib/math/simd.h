@@ -12,6 +12,8 @@
 
 #define ALWAYS static inline __attribute__((always_inline))
 
+/* An operation a line. */
+/* clang-format off */
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #include <immintrin.h>
 enum { VL = 16, MR = 14 };
@@ -46,12 +48,11 @@ ALWAYS vf v_lows(vf a, vf b) { return _mm512_unpacklo_ps(a, b); }
 ALWAYS vf v_highs(vf a, vf b) { return _mm512_unpackhi_ps(a, b); }
 ALWAYS vf v_low2(vf a, vf b) { return _mm512_shuffle_ps(a, b, 0x44); }
 ALWAYS vf v_high2(vf a, vf b) { return _mm512_shuffle_ps(a, b, 0xee); }
-/* 1/a, two Newton steps from the estimate: 1 ulp, for a in [1e-30, 1e30] */
+/* 1/a, a Newton step from an estimate of 14 bits: 1 ulp, for a in [1e-30, 1e30] */
 ALWAYS vf
 v_recip(vf a)
 {
 	vf r = _mm512_rcp14_ps(a);
-	r = _mm512_fmadd_ps(r, _mm512_fnmadd_ps(a, r, v_set(1)), r);
 	return _mm512_fmadd_ps(r, _mm512_fnmadd_ps(a, r, v_set(1)), r);
 }
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -90,7 +91,8 @@ ALWAYS vf v_recip(vf a) { return _mm256_div_ps(v_set(1), a); }
 ALWAYS vf
 v_quads(const float *p, long ld)
 {
-	return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + ld), 1);
+	__m256 x = _mm256_castps128_ps256(_mm_loadu_ps(p));
+	return _mm256_insertf128_ps(x, _mm_loadu_ps(p + ld), 1);
 }
 ALWAYS vf v_lows(vf a, vf b) { return _mm256_unpacklo_ps(a, b); }
 ALWAYS vf v_highs(vf a, vf b) { return _mm256_unpackhi_ps(a, b); }
@@ -153,6 +155,7 @@ ALWAYS vf v_highs(vf a, vf b) { return (vf){a[2], b[2], a[3], b[3]}; }
 ALWAYS vf v_low2(vf a, vf b) { return (vf){a[0], a[1], b[0], b[1]}; }
 ALWAYS vf v_high2(vf a, vf b) { return (vf){a[2], a[3], b[2], b[3]}; }
 #endif
+/* clang-format on */
 
 enum { NR = 2 * VL }; /* width of a packed panel */
 
@@ -172,6 +175,7 @@ v_turn(const float *b, long ld, float *p, long ldp)
 }
 
 /* Sum and maximum over the lanes, halves onto halves: one fixed order. */
+/* clang-format off */
 #if defined(__AVX2__)
 #if defined(__AVX512F__)
 #define V_HALF(op, x)                                                                              \
@@ -195,17 +199,17 @@ v_top(vf x)
 	return a > b ? a : b;
 }
 #endif
+/* clang-format on */
 
 /*
- * e^x within 1.1 ulp (without FMA 1.3): x = n ln 2 + r, the best 1 + r + r^2 q(r) of degree 6, 2.5e-8
- * off at most.  Below -87 the result is 0, above 88 it is e^88; NaN stays NaN.
+ * e^x within 1.1 ulp (without FMA 1.3) for x <= 88: x = n ln 2 + r, the best 1 + r + r^2 q(r) of
+ * degree 6, 2.5e-8 off at most.  Below -87 the result is 0; NaN stays NaN.
  */
 ALWAYS vf
-v_exp(vf x)
+v_exp_low(vf x)
 {
-	const vf lo = v_set(-87.0f), hi = v_set(88.0f);
-	vm tiny = v_lt(x, lo);
-	vf y = v_pick(tiny, lo, v_pick(v_lt(hi, x), hi, x));
+	const vf lo = v_set(-87.0f);
+	vf y = v_max(lo, x); /* in this order a NaN stays one */
 	vf n = v_round(y * v_set(1.44269504f));
 	vf r = v_fma(n, v_set(-0.693359375f), y);
 	r = v_fma(n, v_set(2.12194440e-4f), r);
@@ -217,7 +221,14 @@ v_exp(vf x)
 	p = v_fma(p, r, v_set(1.0f));
 	p = v_fma(p, r, v_set(1.0f));
 	p = v_scale2(p, n);
-	return v_pick(tiny, v_set(0), p);
+	return v_pick(v_lt(x, lo), v_set(0), p);
+}
+
+/* The same for any x; above 88 it is e^88. */
+ALWAYS vf
+v_exp(vf x)
+{
+	return v_exp_low(v_min(v_set(88.0f), x));
 }
 
 #endif

@@ -11,18 +11,19 @@
 const char policy_event_columns[] = "step,layer,slot,event,expert,parent,value,threshold,cause,"
 				    "to_layer,to_slot,width,sigma,origin,left";
 
-static const char *const kinds[] = {"keep", "birth", "death",  "move", "merge",
+static const char *const kinds[] = {"keep",   "birth", "death",	 "move", "merge",
 				    "freeze", "thaw",  "escape", "shift"};
 static const char *const origins[] = {"", "mutant", "fresh", "mean"};
 enum { KINDS = sizeof kinds / sizeof *kinds, ORIGINS = sizeof origins / sizeof *origins };
 
-const char *policy_kind_name(enum policy_kind k)
+const char *
+policy_kind_name(enum policy_kind k)
 {
 	return kinds[k];
 }
 
-struct policy_event policy_event(long step, int layer, int slot, enum policy_kind kind,
-				 const char *cause)
+struct policy_event
+policy_event(long step, int layer, int slot, enum policy_kind kind, const char *cause)
 {
 	struct policy_event e = {.step = step,
 				 .layer = layer,
@@ -42,7 +43,8 @@ struct policy_event policy_event(long step, int layer, int slot, enum policy_kin
 	return e;
 }
 
-void policy_events_add(struct policy_events *e, const struct policy_event *v)
+void
+policy_events_add(struct policy_events *e, const struct policy_event *v)
 {
 	if (e->n == e->room) {
 		e->room = e->room ? 2 * e->room : 16;
@@ -52,12 +54,14 @@ void policy_events_add(struct policy_events *e, const struct policy_event *v)
 	e->v[e->n++] = *v;
 }
 
-void policy_events_clear(struct policy_events *e)
+void
+policy_events_clear(struct policy_events *e)
 {
 	e->n = 0;
 }
 
-void policy_events_free(struct policy_events *e)
+void
+policy_events_free(struct policy_events *e)
 {
 	free(e->v);
 	*e = (struct policy_events){0};
@@ -65,7 +69,8 @@ void policy_events_free(struct policy_events *e)
 
 /* --- writing --- */
 
-static void whole(struct row *w, long v)
+static void
+whole(struct row *w, long v)
 {
 	if (v < 0)
 		row_skip(w);
@@ -73,7 +78,8 @@ static void whole(struct row *w, long v)
 		row_long(w, v);
 }
 
-static void real(struct row *w, double v)
+static void
+real(struct row *w, double v)
 {
 	if (isnan(v))
 		row_skip(w);
@@ -81,7 +87,8 @@ static void real(struct row *w, double v)
 		row_real(w, v);
 }
 
-int policy_events_write(const struct policy_events *e, struct row *w)
+int
+policy_events_write(const struct policy_events *e, struct row *w)
 {
 	for (int i = 0; i < e->n; i++) {
 		const struct policy_event *v = &e->v[i];
@@ -108,8 +115,20 @@ int policy_events_write(const struct policy_events *e, struct row *w)
 
 /* --- reading --- */
 
-enum column { EXPERT, PARENT, VALUE, THRESHOLD, CAUSE, TO_LAYER, TO_SLOT, WIDTH, SIGMA, ORIGIN,
-	      LEFT, COLUMNS };
+enum column {
+	EXPERT,
+	PARENT,
+	VALUE,
+	THRESHOLD,
+	CAUSE,
+	TO_LAYER,
+	TO_SLOT,
+	WIDTH,
+	SIGMA,
+	ORIGIN,
+	LEFT,
+	COLUMNS
+};
 
 struct policy_history {
 	struct table *t;
@@ -120,11 +139,12 @@ struct policy_history {
 	bool pending;	      /* the table's row belongs to the next step */
 };
 
-static int find_columns(struct policy_history *h)
+static int
+find_columns(struct policy_history *h)
 {
-	static const char *const names[COLUMNS] = {"expert", "parent",	"value", "threshold",
+	static const char *const names[COLUMNS] = {"expert", "parent",	 "value",   "threshold",
 						   "cause",  "to_layer", "to_slot", "width",
-						   "sigma",  "origin",	"left"};
+						   "sigma",  "origin",	 "left"};
 
 	if ((h->step = table_require(h->t, "step")) < 0 ||
 	    (h->layer = table_require(h->t, "layer")) < 0 ||
@@ -139,7 +159,8 @@ static int find_columns(struct policy_history *h)
 	return 0;
 }
 
-struct policy_history *policy_history_open(const char *name)
+struct policy_history *
+policy_history_open(const char *name)
 {
 	struct table *t = table_open(name);
 	struct policy_history *h;
@@ -156,7 +177,8 @@ struct policy_history *policy_history_open(const char *name)
 	return NULL;
 }
 
-void policy_history_close(struct policy_history *h)
+void
+policy_history_close(struct policy_history *h)
 {
 	if (!h)
 		return;
@@ -166,24 +188,28 @@ void policy_history_close(struct policy_history *h)
 	free(h);
 }
 
-static int at_line(const struct policy_history *h)
+static int
+at_line(const struct policy_history *h)
 {
 	return err_in("%s:%ld", h->name, table_line(h->t));
 }
 
-static bool filled(const struct policy_history *h, int column)
+static bool
+filled(const struct policy_history *h, int column)
 {
 	return column >= 0 && *table_text(h->t, column);
 }
 
 /* A whole number, -1 where the field is empty; -1 is also what founders have for a parent. */
-static int read_long(const struct policy_history *h, int column, long hi, long *out)
+static int
+read_long(const struct policy_history *h, int column, long hi, long *out)
 {
 	*out = -1;
 	return filled(h, column) ? table_long(h->t, column, -1, hi, out) : 0;
 }
 
-static int read_int(const struct policy_history *h, int column, int hi, int *out)
+static int
+read_int(const struct policy_history *h, int column, int hi, int *out)
 {
 	long v;
 
@@ -194,7 +220,8 @@ static int read_int(const struct policy_history *h, int column, int hi, int *out
 }
 
 /* A threshold may be infinite; an empty field is NAN, which cannot stand for itself. */
-static int read_real(const struct policy_history *h, int column, bool noise, double *out)
+static int
+read_real(const struct policy_history *h, int column, bool noise, double *out)
 {
 	double x;
 
@@ -214,8 +241,8 @@ static int read_real(const struct policy_history *h, int column, bool noise, dou
 }
 
 /* All words together are shorter than the list. */
-static int read_word(const struct policy_history *h, int column, const char *const *words, int n,
-		     int *out)
+static int
+read_word(const struct policy_history *h, int column, const char *const *words, int n, int *out)
 {
 	const char *s = table_text(h->t, column);
 	char list[128] = "";
@@ -231,7 +258,8 @@ static int read_word(const struct policy_history *h, int column, const char *con
 	return at_line(h);
 }
 
-static int read_cause(const struct policy_history *h, struct policy_event *v)
+static int
+read_cause(const struct policy_history *h, struct policy_event *v)
 {
 	const char *s = h->column[CAUSE] < 0 ? "" : table_text(h->t, h->column[CAUSE]);
 	const size_t n = strlen(s);
@@ -249,7 +277,8 @@ static int read_cause(const struct policy_history *h, struct policy_event *v)
 	return at_line(h);
 }
 
-static int read_event(const struct policy_history *h, struct policy_event *v, long *left)
+static int
+read_event(const struct policy_history *h, struct policy_event *v, long *left)
 {
 	int kind, origin = 0;
 
@@ -280,7 +309,8 @@ static int read_event(const struct policy_history *h, struct policy_event *v, lo
 	return 0;
 }
 
-static int check_order(const struct policy_history *h, const struct policy_event *v, long left)
+static int
+check_order(const struct policy_history *h, const struct policy_event *v, long left)
 {
 	const bool within = h->now.n > 0;
 
@@ -299,7 +329,8 @@ static int check_order(const struct policy_history *h, const struct policy_event
 	return at_line(h);
 }
 
-int policy_history_next(struct policy_history *h, struct policy_events **e)
+int
+policy_history_next(struct policy_history *h, struct policy_events **e)
 {
 	const bool counted = h->column[LEFT] >= 0;
 

@@ -26,9 +26,9 @@ enum mechanism {
 	WARMUP = 1 << 15
 };
 static const char *const mechanisms[] = {
-	"birth",       "death",	    "replacement", "fitness",	  "quality",  "demand",
-	"cost",	       "exclusivity", "threshold",   "inheritance", "mutation", "width",
-	"migration", "grace",	    "adaptive-grace",	   "warm-up"};
+	"birth",     "death",	    "replacement",    "fitness",     "quality",	 "demand",
+	"cost",	     "exclusivity", "threshold",      "inheritance", "mutation", "width",
+	"migration", "grace",	    "adaptive-grace", "warm-up"};
 enum { MECHANISMS = sizeof mechanisms / sizeof *mechanisms };
 
 /* Essentiality: fair shares of demand, share of the mean loss, fair shares of clear first choices. */
@@ -38,7 +38,8 @@ static const double grace_clamp = 8;
 /* Widths are multiples of it. */
 enum { WIDTH_UNIT = 8, WIDTH_MOST = 1 << 20, SLOTS_MOST = 1 << 20 };
 
-void market_init(struct market *m)
+void
+market_init(struct market *m)
 {
 	*m = (struct market){.fitness = MARKET_B,
 			     .grace = 50,
@@ -51,14 +52,15 @@ void market_init(struct market *m)
 			     .sigma = 0.01};
 }
 
-#define ROW(name, kind, member, lo, hi, words, help)                                               \
-	{                                                                                          \
-		name, 0, kind, offsetof(struct market, member), lo, hi, words, true, help          \
+#define ROW(name, kind, member, lo, hi, words, help)                                      \
+	{                                                                                 \
+		name, 0, kind, offsetof(struct market, member), lo, hi, words, true, help \
 	}
 static const struct opt rows[] = {
 	ROW("fitness", OPT_ENUM, fitness, 0, 0, "A|B|C",
 	    "QD, QD / cost, or QDE / cost of an expert"),
-	ROW("grace", OPT_LONG, grace, 0, 0x1p40, "N", "market steps in which newborns are protected"),
+	ROW("grace", OPT_LONG, grace, 0, 0x1p40, "N",
+	    "market steps in which newborns are protected"),
 	ROW("grace-rule", OPT_ENUM, grace_rule, 0, 0, "ramp|tariff",
 	    "fitness is scaled and its owner safe, or its distance from the mean is"),
 	ROW("grace-pool", OPT_ENUM, grace_pool, 0, 0, "all|adults", "who counts in mean and sd"),
@@ -87,11 +89,13 @@ static const struct opt rows[] = {
 	ROW("without", OPT_TEXT, without, 0, 0, "MECHANISM[,...]", "switch mechanisms off"),
 };
 
-int market_rows(struct opt *row, size_t at)
+int
+market_rows(struct opt *row, size_t at)
 {
 	const int n = sizeof rows / sizeof *rows;
 
-	_Static_assert(sizeof rows / sizeof *rows == MARKET_ROWS, "MARKET_ROWS is not their number");
+	_Static_assert(sizeof rows / sizeof *rows == MARKET_ROWS,
+		       "MARKET_ROWS is not their number");
 	for (int i = 0; i < n; i++) {
 		row[i] = rows[i];
 		row[i].at += at;
@@ -99,7 +103,8 @@ int market_rows(struct opt *row, size_t at)
 	return n;
 }
 
-static int find_mechanism(const char *s, size_t n)
+static int
+find_mechanism(const char *s, size_t n)
 {
 	for (int i = 0; i < MECHANISMS; i++)
 		if (strlen(mechanisms[i]) == n && !memcmp(mechanisms[i], s, n))
@@ -107,7 +112,8 @@ static int find_mechanism(const char *s, size_t n)
 	return -1;
 }
 
-static int no_mechanism(const char *s, size_t n)
+static int
+no_mechanism(const char *s, size_t n)
 {
 	char list[256] = "";
 
@@ -118,7 +124,8 @@ static int no_mechanism(const char *s, size_t n)
 	return err_set("--without \"%.*s\" (expected %s)", n < 60 ? (int)n : 60, s, list);
 }
 
-int market_check(struct market *m)
+int
+market_check(struct market *m)
 {
 	m->off = 0;
 	for (const char *s = m->without; s && *s;) {
@@ -130,41 +137,49 @@ int market_check(struct market *m)
 		s += n + (s[n] == ',');
 	}
 	if (m->migration && !m->least)
-		return err_set("--migration lets layers shrink (expected --market-min of at least 1)");
+		return err_set(
+			"--migration lets layers shrink (expected --market-min of at least 1)");
 	return 0;
 }
 
-static bool off(const struct market *m, enum mechanism which)
+static bool
+off(const struct market *m, enum mechanism which)
 {
 	return m->off & which;
 }
 
-static bool costs(const struct market *m)
+static bool
+costs(const struct market *m)
 {
 	return m->fitness != MARKET_A && !off(m, COST);
 }
 
-static bool exclusive(const struct market *m)
+static bool
+exclusive(const struct market *m)
 {
 	return m->fitness == MARKET_C && !off(m, EXCLUSIVITY);
 }
 
-static bool adapts(const struct market *m)
+static bool
+adapts(const struct market *m)
 {
 	return m->adaptive && !off(m, ADAPTIVE | GRACE) && m->grace > 0;
 }
 
-static bool migrates(const struct market *m)
+static bool
+migrates(const struct market *m)
 {
 	return m->migration && !off(m, MIGRATION);
 }
 
-static bool widens(const struct market *m)
+static bool
+widens(const struct market *m)
 {
 	return m->width_step > 0 && m->birth == 0 && !off(m, WIDTH | INHERITANCE);
 }
 
-unsigned market_needs(const struct market *m, bool decide)
+unsigned
+market_needs(const struct market *m, bool decide)
 {
 	unsigned need = ROW_DEMAND | ROW_QUALITY;
 
@@ -181,12 +196,14 @@ unsigned market_needs(const struct market *m, bool decide)
 	return need;
 }
 
-unsigned market_wants(void)
+unsigned
+market_wants(void)
 {
 	return ROW_EXPERT | ROW_BORN | ROW_TOKENS | ROW_EXCLUSIVITY;
 }
 
-bool market_due(const struct market *m, long step)
+bool
+market_due(const struct market *m, long step)
 {
 	const long warmup = off(m, WARMUP) ? 0 : m->warmup;
 
@@ -195,12 +212,14 @@ bool market_due(const struct market *m, long step)
 
 /* --- value --- */
 
-static double single(double x)
+static double
+single(double x)
 {
 	return (double)(float)x;
 }
 
-static double mean_flops(const struct policy_row *r, int n)
+static double
+mean_flops(const struct policy_row *r, int n)
 {
 	double sum = 0;
 
@@ -210,7 +229,8 @@ static double mean_flops(const struct policy_row *r, int n)
 }
 
 /* F = Q D, Q D / c or Q D E / c; c = 1 + FLOPs / mean FLOPs */
-static void value(const struct market *m, struct policy_row *r, int n)
+static void
+value(const struct market *m, struct policy_row *r, int n)
 {
 	const double mean = mean_flops(r, n);
 
@@ -225,7 +245,8 @@ static void value(const struct market *m, struct policy_row *r, int n)
 }
 
 /* Mean over the layer's experts with tokens of the loss 1/Q; 0 if there are none. */
-static double mean_loss(const struct policy_row *r, int n)
+static double
+mean_loss(const struct policy_row *r, int n)
 {
 	double sum = 0;
 	int with = 0;
@@ -239,7 +260,8 @@ static double mean_loss(const struct policy_row *r, int n)
 }
 
 /* grace_i = grace exp((E0 + a (L_i - mean L)) / T); an expert without tokens has the mean loss. */
-static double grace(const struct market *m, const struct policy_row *r, double loss)
+static double
+grace(const struct market *m, const struct policy_row *r, double loss)
 {
 	const double above = r->quality > 0 ? 1 / r->quality - loss : 0;
 	double factor = 1;
@@ -250,7 +272,8 @@ static double grace(const struct market *m, const struct policy_row *r, double l
 	return single((double)m->grace * factor);
 }
 
-static void ripen(const struct market *m, struct policy_row *r, int n)
+static void
+ripen(const struct market *m, struct policy_row *r, int n)
 {
 	const double loss = mean_loss(r, n);
 
@@ -262,13 +285,15 @@ static void ripen(const struct market *m, struct policy_row *r, int n)
 	}
 }
 
-static bool adult(const struct policy_row *r)
+static bool
+adult(const struct policy_row *r)
 {
 	return r->maturity >= 1;
 }
 
 /* Who counts in mean and sd: all, or adults, unless there are none. */
-static bool pool_is_adult(const struct market *m, const struct policy_row *r, int n)
+static bool
+pool_is_adult(const struct market *m, const struct policy_row *r, int n)
 {
 	for (int i = 0; m->grace_pool == MARKET_ADULTS && i < n; i++)
 		if (adult(&r[i]))
@@ -278,14 +303,15 @@ static bool pool_is_adult(const struct market *m, const struct policy_row *r, in
 
 enum field { RAW, EFFECTIVE };
 
-static double field(const struct policy_row *r, enum field f)
+static double
+field(const struct policy_row *r, enum field f)
 {
 	return f == RAW ? r->fitness : r->effective;
 }
 
 /* Mean and population sd. */
-static void moments(const struct policy_row *r, int n, bool adults, enum field f, double *mean,
-		    double *sd)
+static void
+moments(const struct policy_row *r, int n, bool adults, enum field f, double *mean, double *sd)
 {
 	double sum = 0, square = 0;
 	int count = 0;
@@ -304,20 +330,22 @@ static void moments(const struct policy_row *r, int n, bool adults, enum field f
 	*sd = sqrt(square / count);
 }
 
-static void protect(const struct market *m, struct policy_row *r, int n, bool adults)
+static void
+protect(const struct market *m, struct policy_row *r, int n, bool adults)
 {
 	double mean, sd;
 
 	moments(r, n, adults, RAW, &mean, &sd);
 	for (int i = 0; i < n; i++) {
 		const double f = r[i].fitness, ripe = r[i].maturity;
-		r[i].effective = ripe >= 1		       ? f
+		r[i].effective = ripe >= 1			? f
 				 : m->grace_rule == MARKET_RAMP ? single(f * ripe)
-								 : single(mean + (f - mean) * ripe);
+								: single(mean + (f - mean) * ripe);
 	}
 }
 
-static void essentials(struct policy_row *r, int n)
+static void
+essentials(struct policy_row *r, int n)
 {
 	const double loss = mean_loss(r, n), share = 1 / (double)n;
 
@@ -330,12 +358,14 @@ static void essentials(struct policy_row *r, int n)
 }
 
 /* The ramp's newborn may not be replaced; the tariff's may. */
-static bool safe(const struct market *m, const struct policy_row *r)
+static bool
+safe(const struct market *m, const struct policy_row *r)
 {
 	return m->grace_rule == MARKET_RAMP && !adult(r);
 }
 
-static void rank(const struct market *m, const struct policy_row *r, int n, struct market_layer *l)
+static void
+rank(const struct market *m, const struct policy_row *r, int n, struct market_layer *l)
 {
 	l->lowest = l->best = 0;
 	l->worst = -1;
@@ -350,7 +380,8 @@ static void rank(const struct market *m, const struct policy_row *r, int n, stru
 	}
 }
 
-void market_value(const struct market *m, struct policy_row *r, int n, struct market_layer *l)
+void
+market_value(const struct market *m, struct policy_row *r, int n, struct market_layer *l)
 {
 	const double kappa = m->kappa;
 	bool adults;
@@ -386,8 +417,8 @@ struct deal {
 };
 
 /* Why the worst stays, NULL if it goes. */
-static const char *reprieve(const struct market *m, const struct deal *d,
-			    const struct market_layer *l)
+static const char *
+reprieve(const struct market *m, const struct deal *d, const struct market_layer *l)
 {
 	const struct policy_row *worst = l->worst < 0 ? NULL : &d->r[l->worst];
 
@@ -405,7 +436,8 @@ static const char *reprieve(const struct market *m, const struct deal *d,
 }
 
 /* The slots of the k-th layer, 0 for those in use, or -1 with a message. */
-static int slots_of(const struct market *m, const struct policy_step *s, int k)
+static int
+slots_of(const struct market *m, const struct policy_step *s, int k)
 {
 	const struct policy_row *last = &s->row[s->begin[k + 1] - 1];
 
@@ -423,7 +455,8 @@ static int slots_of(const struct market *m, const struct policy_step *s, int k)
 }
 
 /* The first empty slot after `after`, -1 if there is none. */
-static int empty_slot(const struct deal *d, int after)
+static int
+empty_slot(const struct deal *d, int after)
 {
 	int i = 0, slot = after + 1;
 
@@ -436,7 +469,8 @@ static int empty_slot(const struct deal *d, int after)
 	return slot < d->slots ? slot : -1;
 }
 
-static void choose(const struct market *m, struct deal *d, struct market_layer *l)
+static void
+choose(const struct market *m, struct deal *d, struct market_layer *l)
 {
 	const bool thrives = d->r[l->best].effective > l->ceiling;
 
@@ -470,7 +504,8 @@ static void choose(const struct market *m, struct deal *d, struct market_layer *
 	}
 }
 
-static int best_but(const struct policy_row *r, int n, int but)
+static int
+best_but(const struct policy_row *r, int n, int but)
 {
 	int best = -1;
 
@@ -488,14 +523,16 @@ struct move {
 };
 
 /* Demand-essential, of full age, and neither better nor less replaceable than its peers. */
-static bool redundant(const struct policy_row *r)
+static bool
+redundant(const struct policy_row *r)
 {
 	return adult(r) && r->essential[POLICY_DEMAND] && !r->essential[POLICY_QUALITY] &&
 	       !r->essential[POLICY_EXCLUSIVE];
 }
 
-static void find_migrant(const struct market *m, const struct deal *d, int k,
-			 const struct market_layer *l, struct move *v)
+static void
+find_migrant(const struct market *m, const struct deal *d, int k, const struct market_layer *l,
+	     struct move *v)
 {
 	const bool dies = d->action == REPLACE || d->action == SHRINK;
 
@@ -509,8 +546,8 @@ static void find_migrant(const struct market *m, const struct deal *d, int k,
 }
 
 /* To the layer with most empty slots; else in place of the least fit of those to be replaced. */
-static void find_place(const struct deal *d, int layers, const struct market_layer *l,
-		       struct move *v)
+static void
+find_place(const struct deal *d, int layers, const struct market_layer *l, struct move *v)
 {
 	double least = INFINITY;
 	int most = 0;
@@ -536,8 +573,8 @@ static void find_place(const struct deal *d, int layers, const struct market_lay
 	}
 }
 
-static struct move migrate(const struct market *m, struct deal *d, int layers,
-			   struct market_layer *l)
+static struct move
+migrate(const struct market *m, struct deal *d, int layers, struct market_layer *l)
 {
 	struct move v = {.from = -1, .to = -1};
 
@@ -559,8 +596,8 @@ static struct move migrate(const struct market *m, struct deal *d, int layers,
 
 /* --- events --- */
 
-static struct policy_event about(const struct policy_row *r, enum policy_kind kind,
-				 const struct market_layer *l)
+static struct policy_event
+about(const struct policy_row *r, enum policy_kind kind, const struct market_layer *l)
 {
 	struct policy_event e = policy_event(r->step, r->layer, r->slot, kind, l->cause);
 
@@ -571,7 +608,8 @@ static struct policy_event about(const struct policy_row *r, enum policy_kind ki
 }
 
 /* One multiple of the unit wider or narrower at least; which of both alternates. */
-static int mutant_width(const struct market *m, const struct policy_row *parent, int slot)
+static int
+mutant_width(const struct market *m, const struct policy_row *parent, int slot)
 {
 	const bool wider = (parent->step / m->interval + parent->layer + slot) % 2 == 0;
 	const double ratio = wider ? 1 + m->width_step : 1 - m->width_step;
@@ -583,8 +621,9 @@ static int mutant_width(const struct market *m, const struct policy_row *parent,
 	return (int)(width < unit ? unit : width > WIDTH_MOST ? WIDTH_MOST : width);
 }
 
-static void bear(const struct market *m, const struct deal *d, const struct market_layer *l,
-		 int slot, int parent, double threshold, struct policy_events *to)
+static void
+bear(const struct market *m, const struct deal *d, const struct market_layer *l, int slot,
+     int parent, double threshold, struct policy_events *to)
 {
 	const struct policy_row *p = &d->r[parent];
 	struct policy_event e = policy_event(p->step, p->layer, slot, POLICY_BIRTH, l->cause);
@@ -602,8 +641,9 @@ static void bear(const struct market *m, const struct deal *d, const struct mark
 	policy_events_add(to, &e);
 }
 
-static void tell(const struct market *m, const struct deal *d, const struct market_layer *l,
-		 struct policy_events *to)
+static void
+tell(const struct market *m, const struct deal *d, const struct market_layer *l,
+     struct policy_events *to)
 {
 	const int at = l->worst >= 0 ? l->worst : l->lowest;
 	struct policy_event e;
@@ -622,7 +662,8 @@ static void tell(const struct market *m, const struct deal *d, const struct mark
 	}
 }
 
-static void tell_move(const struct deal *d, const struct move *v, struct policy_events *to)
+static void
+tell_move(const struct deal *d, const struct move *v, struct policy_events *to)
 {
 	const struct policy_row *r = &d[v->from].r[v->row];
 	struct policy_event e = policy_event(r->step, r->layer, r->slot, POLICY_MOVE, "migration");
@@ -635,7 +676,8 @@ static void tell_move(const struct deal *d, const struct move *v, struct policy_
 	policy_events_add(to, &e);
 }
 
-int market_decide(const struct market *m, struct policy_step *s, struct market_round *r)
+int
+market_decide(const struct market *m, struct policy_step *s, struct market_round *r)
 {
 	struct deal *d = mem_zero((size_t)s->layers, sizeof *d);
 	struct move v;
@@ -666,7 +708,8 @@ int market_decide(const struct market *m, struct policy_step *s, struct market_r
 	return 0;
 }
 
-void market_round_free(struct market_round *r)
+void
+market_round_free(struct market_round *r)
 {
 	policy_events_free(&r->events);
 	free(r->layer);

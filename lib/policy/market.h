@@ -27,7 +27,7 @@ enum market_adults { MARKET_ALL, MARKET_ADULTS };
 struct market {
 	int fitness, grace_rule, grace_pool; /* the enums above */
 	long grace;			     /* market steps */
-	bool adaptive;			     /* grace_i = grace exp((barrier + slope (L_i - L)) / heat) */
+	bool adaptive; /* grace_i = grace exp((barrier + slope (L_i - L)) / heat) */
 	double barrier, slope, heat;
 	long interval, warmup; /* steps */
 	double kappa;
@@ -66,9 +66,9 @@ struct market_layer {
 	double mean, sd;	   /* of F_eff, over the grace pool */
 	double threshold, ceiling; /* inf and -inf when selection has no threshold */
 	int lowest;		   /* row of the least F_eff, from the layer's first */
-	int worst;		   /* of the least that may be replaced; -1: all are in their grace */
+	int worst; /* of the least that may be replaced; -1: all are in their grace */
 	int best;
-	bool crossed; /* the least F_eff is below mean - kappa sd, whoever it is */
+	bool crossed;	   /* the least F_eff is below mean - kappa sd, whoever it is */
 	const char *cause; /* of what was decided */
 };
 

@@ -41,7 +41,8 @@ static const struct column {
 
 /* --- a step --- */
 
-void policy_step_add(struct policy_step *s, const struct policy_row *r)
+void
+policy_step_add(struct policy_step *s, const struct policy_row *r)
 {
 	if (s->n == s->room) {
 		s->room = s->room ? 2 * s->room : 64;
@@ -58,12 +59,14 @@ void policy_step_add(struct policy_step *s, const struct policy_row *r)
 	s->begin[s->layers] = s->n;
 }
 
-void policy_step_clear(struct policy_step *s)
+void
+policy_step_clear(struct policy_step *s)
 {
 	s->n = s->layers = 0;
 }
 
-void policy_step_free(struct policy_step *s)
+void
+policy_step_free(struct policy_step *s)
 {
 	free(s->row);
 	free(s->begin);
@@ -84,9 +87,9 @@ struct policy_census {
 	bool need[COLUMNS];
 	struct policy_step now;
 	long last_left;
-	bool pending; /* the table's row belongs to the next step */
-	bool begun;   /* a step has been read */
-	int *layers, count; /* numbers of the layers, as in the first step */
+	bool pending;		      /* the table's row belongs to the next step */
+	bool begun;		      /* a step has been read */
+	int *layers, count;	      /* numbers of the layers, as in the first step */
 	struct known *known, *sorted; /* experts of the step before, as read and by id */
 	int knowns, known_room;
 	long known_step;
@@ -97,20 +100,23 @@ struct policy_census {
 	size_t field_room;
 };
 
-static int require(struct policy_census *c, const char *name, int *column)
+static int
+require(struct policy_census *c, const char *name, int *column)
 {
 	*column = table_require(c->t, name);
 	return *column < 0 ? -1 : 0;
 }
 
 /* A column that may be missing, but not be there twice. */
-static int look(struct policy_census *c, const char *name, int *column)
+static int
+look(struct policy_census *c, const char *name, int *column)
 {
 	*column = table_column(c->t, name);
 	return *column < 0 ? 0 : require(c, name, column);
 }
 
-static int find_columns(struct policy_census *c, unsigned need, unsigned want)
+static int
+find_columns(struct policy_census *c, unsigned need, unsigned want)
 {
 	if (require(c, "step", &c->step) || require(c, "layer", &c->layer) ||
 	    look(c, "slot", &c->slot) || look(c, "left", &c->left))
@@ -129,7 +135,8 @@ static int find_columns(struct policy_census *c, unsigned need, unsigned want)
 	return 0;
 }
 
-struct policy_census *policy_census_open(const char *name, unsigned need, unsigned want)
+struct policy_census *
+policy_census_open(const char *name, unsigned need, unsigned want)
 {
 	struct table *t = table_open(name);
 	struct policy_census *c;
@@ -145,7 +152,8 @@ struct policy_census *policy_census_open(const char *name, unsigned need, unsign
 	return NULL;
 }
 
-void policy_census_close(struct policy_census *c)
+void
+policy_census_close(struct policy_census *c)
 {
 	if (!c)
 		return;
@@ -160,13 +168,15 @@ void policy_census_close(struct policy_census *c)
 	free(c);
 }
 
-static int at_line(const struct policy_census *c)
+static int
+at_line(const struct policy_census *c)
 {
 	return err_in("%s:%ld", c->name, table_line(c->t));
 }
 
 /* A number that is finite, not negative and, for a share, at most 1, as a float32. */
-static int read_real(struct policy_census *c, int column, bool share, double *out)
+static int
+read_real(struct policy_census *c, int column, bool share, double *out)
 {
 	double x;
 
@@ -182,7 +192,8 @@ static int read_real(struct policy_census *c, int column, bool share, double *ou
 	return 0;
 }
 
-static int read_int(struct policy_census *c, int column, long lo, long hi, int *out)
+static int
+read_int(struct policy_census *c, int column, long lo, long hi, int *out)
 {
 	long v;
 
@@ -192,7 +203,8 @@ static int read_int(struct policy_census *c, int column, long lo, long hi, int *
 	return 0;
 }
 
-static int read_column(struct policy_census *c, int i, struct policy_row *r)
+static int
+read_column(struct policy_census *c, int i, struct policy_row *r)
 {
 	const struct column *k = &columns[i];
 	void *at = (char *)r + k->at;
@@ -200,16 +212,14 @@ static int read_column(struct policy_census *c, int i, struct policy_row *r)
 	if (c->column[i] < 0 || (!c->need[i] && !*table_text(c->t, c->column[i])))
 		return 0;
 	switch (k->kind) {
-	case INT:
-		return read_int(c, c->column[i], k->lo, k->hi, at);
-	case LONG:
-		return table_long(c->t, c->column[i], k->lo, k->hi, at);
-	default:
-		return read_real(c, c->column[i], k->kind == SHARE, at);
+	case INT: return read_int(c, c->column[i], k->lo, k->hi, at);
+	case LONG: return table_long(c->t, c->column[i], k->lo, k->hi, at);
+	default: return read_real(c, c->column[i], k->kind == SHARE, at);
 	}
 }
 
-static int read_row(struct policy_census *c, struct policy_row *r, long *left)
+static int
+read_row(struct policy_census *c, struct policy_row *r, long *left)
 {
 	*r = (struct policy_row){.expert = -1,
 				 .parent = -1,
@@ -230,7 +240,8 @@ static int read_row(struct policy_census *c, struct policy_row *r, long *left)
 }
 
 /* What slot and expert are where a column is missing, and whether born makes sense. */
-static int complete(struct policy_census *c, struct policy_row *r)
+static int
+complete(struct policy_census *c, struct policy_row *r)
 {
 	const struct policy_step *s = &c->now;
 	const bool same = s->n && s->row[s->n - 1].layer == r->layer;
@@ -254,7 +265,8 @@ static int complete(struct policy_census *c, struct policy_row *r)
 }
 
 /* The row's place after the one before it in the step. */
-static int check_order(struct policy_census *c, const struct policy_row *r, long left)
+static int
+check_order(struct policy_census *c, const struct policy_row *r, long left)
 {
 	const struct policy_step *s = &c->now;
 	const struct policy_row *p = s->n ? &s->row[s->n - 1] : NULL;
@@ -280,12 +292,14 @@ static int check_order(struct policy_census *c, const struct policy_row *r, long
 	return at_line(c);
 }
 
-void policy_census_keep(struct policy_census *c)
+void
+policy_census_keep(struct policy_census *c)
 {
 	c->keep = true;
 }
 
-static void keep_row(struct policy_census *c)
+static void
+keep_row(struct policy_census *c)
 {
 	const size_t n = (size_t)table_columns(c->t), row = (size_t)c->now.n - 1;
 
@@ -306,24 +320,28 @@ static void keep_row(struct policy_census *c)
 	}
 }
 
-int policy_census_columns(const struct policy_census *c)
+int
+policy_census_columns(const struct policy_census *c)
 {
 	return table_columns(c->t);
 }
 
-const char *policy_census_header(const struct policy_census *c, int column)
+const char *
+policy_census_header(const struct policy_census *c, int column)
 {
 	return table_header(c->t, column);
 }
 
-const char *policy_census_text(const struct policy_census *c, int row, int column)
+const char *
+policy_census_text(const struct policy_census *c, int row, int column)
 {
 	return c->text + c->field[(size_t)row * (size_t)table_columns(c->t) + (size_t)column];
 }
 
 /* --- what a whole step must be --- */
 
-static int check_layers(struct policy_census *c)
+static int
+check_layers(struct policy_census *c)
 {
 	const struct policy_step *s = &c->now;
 
@@ -351,7 +369,8 @@ static int check_layers(struct policy_census *c)
 	return 0;
 }
 
-static int by_layer_and_id(const void *a, const void *b)
+static int
+by_layer_and_id(const void *a, const void *b)
 {
 	const struct known *x = a, *y = b;
 
@@ -360,7 +379,8 @@ static int by_layer_and_id(const void *a, const void *b)
 	return (x->expert > y->expert) - (x->expert < y->expert);
 }
 
-static int by_id(const void *a, const void *b)
+static int
+by_id(const void *a, const void *b)
 {
 	const struct known *x = a, *y = b;
 
@@ -368,7 +388,8 @@ static int by_id(const void *a, const void *b)
 }
 
 /* Nobody has come, gone or moved since the step before. */
-static bool same_experts(const struct policy_census *c)
+static bool
+same_experts(const struct policy_census *c)
 {
 	const struct policy_step *s = &c->now;
 
@@ -381,15 +402,16 @@ static bool same_experts(const struct policy_census *c)
 }
 
 /* An id that the step before did not have is a birth since then. */
-static int check_known(struct policy_census *c)
+static int
+check_known(struct policy_census *c)
 {
 	const struct policy_step *s = &c->now;
 
 	for (int i = 0; c->begun && i < s->n; i++) {
 		const struct policy_row *r = &s->row[i];
 		const struct known key = {r->layer, r->expert};
-		if (r->born >= c->known_step || bsearch(&key, c->sorted, (size_t)c->knowns,
-							 sizeof key, by_id))
+		if (r->born >= c->known_step ||
+		    bsearch(&key, c->sorted, (size_t)c->knowns, sizeof key, by_id))
 			continue;
 		err_set("step %ld: expert %ld in layer %d slot %d is unknown (expected one of "
 			"step %ld, or born since)",
@@ -399,7 +421,8 @@ static int check_known(struct policy_census *c)
 	return 0;
 }
 
-static int check_experts(struct policy_census *c)
+static int
+check_experts(struct policy_census *c)
 {
 	const struct policy_step *s = &c->now;
 	const size_t n = (size_t)s->n;
@@ -433,7 +456,8 @@ static int check_experts(struct policy_census *c)
 	return 0;
 }
 
-static int end_step(struct policy_census *c, struct policy_step **s)
+static int
+end_step(struct policy_census *c, struct policy_step **s)
 {
 	if (check_layers(c) || check_experts(c))
 		return -1;
@@ -442,7 +466,8 @@ static int end_step(struct policy_census *c, struct policy_step **s)
 	return 1;
 }
 
-int policy_census_next(struct policy_census *c, struct policy_step **s)
+int
+policy_census_next(struct policy_census *c, struct policy_step **s)
 {
 	policy_step_clear(&c->now);
 	c->text_end = 0;
@@ -481,9 +506,16 @@ int policy_census_next(struct policy_census *c, struct policy_step **s)
 	}
 }
 
+bool
+policy_census_waits(const struct policy_census *c)
+{
+	return !table_ready(c->t);
+}
+
 /* --- writing --- */
 
-static void real_or_none(struct row *w, double x)
+static void
+real_or_none(struct row *w, double x)
 {
 	if (isnan(x))
 		row_skip(w);
@@ -491,7 +523,8 @@ static void real_or_none(struct row *w, double x)
 		row_real(w, x);
 }
 
-int policy_row_write(struct row *w, const struct policy_row *r, long left)
+int
+policy_row_write(struct row *w, const struct policy_row *r, long left)
 {
 	row_long(w, r->step);
 	row_long(w, r->layer);

@@ -15,12 +15,12 @@ struct policy_row {
 	int tier;
 	long tokens;
 	double demand, quality, exclusivity, flops;
-	double fitness, effective;	/* what a policy makes of the row; NAN: nothing yet */
+	double fitness, effective;	  /* what a policy makes of the row; NAN: nothing yet */
 	double vitality, usage, accuracy; /* NAN: not measured */
-	long below;			/* checks in a row before this one with effective < threshold */
-	int width;			/* hidden neurons; 0: not told */
-	bool essential[3];		/* enum policy_essential */
-	double maturity;		/* share of its grace that it has lived, 0 to 1; in no table */
+	long below;	   /* checks in a row before this one with effective < threshold */
+	int width;	   /* hidden neurons; 0: not told */
+	bool essential[3]; /* enum policy_essential */
+	double maturity;   /* share of its grace that it has lived, 0 to 1; in no table */
 };
 
 /* The three ways in which an expert can matter; the columns demand_essential and so on. */
@@ -75,6 +75,8 @@ struct policy_census;
 struct policy_census *policy_census_open(const char *name, unsigned need, unsigned want);
 /* 1 and a step, which holds until the next call; 0 at the end; -1 with a message. */
 int policy_census_next(struct policy_census *c, struct policy_step **s);
+/* Whether the next call may have to wait: who answers by pipe flushes before. */
+bool policy_census_waits(const struct policy_census *c);
 void policy_census_close(struct policy_census *c); /* NULL is harmless */
 
 /* The table's own columns, to hand on what no policy knows; keep before the first step. */

@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stddef.h>
 
-#define ROW(name, i, lo, hi, unit, help)                                                           \
-	{                                                                                          \
-		name, 0, OPT_REAL, offsetof(struct value, v[i]), lo, hi, unit, true, help          \
+#define ROW(name, i, lo, hi, unit, help)                                                  \
+	{                                                                                 \
+		name, 0, OPT_REAL, offsetof(struct value, v[i]), lo, hi, unit, true, help \
 	}
 /* In the order of enum value_assumption. */
 static const struct opt rows[] = {
@@ -29,17 +29,20 @@ _Static_assert(sizeof rows / sizeof *rows == VALUE_ASSUMPTIONS, "a row for each 
 static const char *const mechanism[VALUE_MECHANISMS] = {
 	"expert-selection", "round-trip-adaptation", "zero-churn-adaptation", "training-stability"};
 
-const char *value_name(enum value_assumption a)
+const char *
+value_name(enum value_assumption a)
 {
 	return rows[a].name;
 }
 
-const char *value_unit(enum value_assumption a)
+const char *
+value_unit(enum value_assumption a)
 {
 	return rows[a].words;
 }
 
-const char *value_mechanism(int i)
+const char *
+value_mechanism(int i)
 {
 	return mechanism[i];
 }
@@ -48,7 +51,8 @@ const char *value_mechanism(int i)
  * The paper gives totals of 39.1 M USD, 27.1 GWh and 10,840 t.  Its split over mechanisms cannot be
  * read, so shares and cuts are choices that give the totals; so are price and share of energy.
  */
-void value_moderate(struct value *v)
+void
+value_moderate(struct value *v)
 {
 	*v = (struct value){{[VALUE_SPEND] = 170e6,
 			     [VALUE_TRANSFER] = 1,
@@ -65,7 +69,8 @@ void value_moderate(struct value *v)
 			     [VALUE_CO2] = 0.4}};
 }
 
-int value_read(const char *file, struct value *v)
+int
+value_read(const char *file, struct value *v)
 {
 	struct opt_table t = {.program = "scenario",
 			      .synopsis = "",
@@ -85,7 +90,8 @@ int value_read(const char *file, struct value *v)
 	return 0;
 }
 
-struct value_year value_year(const struct value *v)
+struct value_year
+value_year(const struct value *v)
 {
 	const double *a = v->v, spend = a[VALUE_SPEND] * a[VALUE_TRANSFER];
 	struct value_year y = {
@@ -101,7 +107,8 @@ struct value_year value_year(const struct value *v)
 	return y;
 }
 
-struct value value_scaled(const struct value *v, enum value_assumption a, double factor)
+struct value
+value_scaled(const struct value *v, enum value_assumption a, double factor)
 {
 	struct value s = *v;
 

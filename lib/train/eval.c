@@ -9,7 +9,7 @@ int
 eval_run(struct net *n, const struct net_how *how, const struct tokens *data, size_t from, size_t to,
 	 eval_fn *seen, void *arg, struct eval *out)
 {
-	/* Random routing goes by a token's place in its batch and the step: one window at a time. */
+	/* Random routing goes by the step and the place in the batch: one window at a time. */
 	const bool random = n->param->shape.router == ROUTER_RANDOM;
 	const int most = random ? 1 : n->batch;
 	const size_t T = (size_t)n->seq, room = (size_t)most * T;

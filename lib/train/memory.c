@@ -17,7 +17,8 @@ struct columns {
 	int step, layer, expert, tokens, slot, domain;
 };
 
-static int domain_index(struct memory *m, const char *name)
+static int
+domain_index(struct memory *m, const char *name)
 {
 	for (int i = m->names - 1; i >= 0; i--)
 		if (strcmp(m->name[i], name) == 0)
@@ -30,7 +31,8 @@ static int domain_index(struct memory *m, const char *name)
 }
 
 /* The window that ends at a step: the last one or a new one. */
-static int take_window(struct memory *m, long step, const char *domain)
+static int
+take_window(struct memory *m, long step, const char *domain)
 {
 	struct memory_window *last = m->windows ? &m->window[m->windows - 1] : NULL;
 	int name = domain ? domain_index(m, domain) : -1;
@@ -48,17 +50,17 @@ static int take_window(struct memory *m, long step, const char *domain)
 	if ((m->windows & (m->windows - 1)) == 0)
 		m->window = mem_grow(m->window, (size_t)(m->windows ? 2 * m->windows : 1),
 				     sizeof(*m->window));
-	m->window[m->windows] = (struct memory_window){.from = m->windows ? m->window[m->windows - 1].to
-									   : 0,
-						       .to = step,
-						       .domain = domain ? m->name[name] : NULL,
-						       .phase = -1};
+	m->window[m->windows] =
+		(struct memory_window){.from = m->windows ? m->window[m->windows - 1].to : 0,
+				       .to = step,
+				       .domain = domain ? m->name[name] : NULL,
+				       .phase = -1};
 	m->windows++;
 	return 0;
 }
 
-static int read_row(struct memory *m, const char *file, const struct table *t,
-		    const struct columns *c)
+static int
+read_row(struct memory *m, const char *file, const struct table *t, const struct columns *c)
 {
 	struct memory_row r = {.slot = -1};
 	long layer;
@@ -81,12 +83,14 @@ static int read_row(struct memory *m, const char *file, const struct table *t,
 	return 0;
 }
 
-static int compare(long a, long b)
+static int
+compare(long a, long b)
 {
 	return (a > b) - (a < b);
 }
 
-static int by_place(const void *a, const void *b)
+static int
+by_place(const void *a, const void *b)
 {
 	const struct memory_row *x = a, *y = b;
 	int d = compare(x->window, y->window);
@@ -96,7 +100,8 @@ static int by_place(const void *a, const void *b)
 	return d ? d : compare(x->expert, y->expert);
 }
 
-static int finish(struct memory *m, const char *file)
+static int
+finish(struct memory *m, const char *file)
 {
 	if (m->rows == 0)
 		return err_set("%s: no rows (expected a census)", file);
@@ -115,7 +120,8 @@ static int finish(struct memory *m, const char *file)
 	return 0;
 }
 
-int memory_read(struct memory *m, const char *file)
+int
+memory_read(struct memory *m, const char *file)
 {
 	struct table *t = table_open(file);
 	struct columns c;
@@ -140,7 +146,8 @@ int memory_read(struct memory *m, const char *file)
 	return r;
 }
 
-void memory_free(struct memory *m)
+void
+memory_free(struct memory *m)
 {
 	for (int i = 0; i < m->names; i++)
 		free(m->name[i]);
@@ -152,7 +159,8 @@ void memory_free(struct memory *m)
 
 /* --- phases --- */
 
-void memory_place(struct memory *m, const struct memory_phase *p, int n)
+void
+memory_place(struct memory *m, const struct memory_phase *p, int n)
 {
 	int at = 0;
 
@@ -165,7 +173,8 @@ void memory_place(struct memory *m, const struct memory_phase *p, int n)
 	}
 }
 
-struct memory_phase *memory_phases(const struct memory *m, int *n)
+struct memory_phase *
+memory_phases(const struct memory *m, int *n)
 {
 	struct memory_phase *p = NULL;
 
@@ -188,7 +197,8 @@ struct memory_phase *memory_phases(const struct memory *m, int *n)
 
 /* --- sums --- */
 
-static int by_expert(const void *a, const void *b)
+static int
+by_expert(const void *a, const void *b)
 {
 	const struct memory_use *x = a, *y = b;
 	int d = compare(x->layer, y->layer);
@@ -201,7 +211,8 @@ static int by_expert(const void *a, const void *b)
 }
 
 /* By expert, then in time: `windows` holds the window's number until cells are folded. */
-static int by_expert_and_time(const void *a, const void *b)
+static int
+by_expert_and_time(const void *a, const void *b)
 {
 	const struct memory_use *x = a, *y = b;
 	int d = by_expert(x, y);
@@ -209,13 +220,15 @@ static int by_expert_and_time(const void *a, const void *b)
 	return d ? d : compare(x->windows, y->windows);
 }
 
-double memory_share(const struct memory_use *u)
+double
+memory_share(const struct memory_use *u)
 {
 	return u->all > 0 ? u->tokens / u->all : 0;
 }
 
 /* Past the rows of one layer in one window from row i on; their tokens. */
-static long layer_end(const struct memory *m, long i, double *all)
+static long
+layer_end(const struct memory *m, long i, double *all)
 {
 	long k = i;
 
@@ -227,7 +240,8 @@ static long layer_end(const struct memory *m, long i, double *all)
 }
 
 /* Add a cell of one window. */
-static void fold(struct memory_use *to, const struct memory_use *one, double limit, long step)
+static void
+fold(struct memory_use *to, const struct memory_use *one, double limit, long step)
 {
 	const bool idle = memory_share(one) <= limit;
 
@@ -240,7 +254,8 @@ static void fold(struct memory_use *to, const struct memory_use *one, double lim
 		to->first = step;
 }
 
-struct memory_use *memory_sum(const struct memory *m, const int *group, double limit, long *n)
+struct memory_use *
+memory_sum(const struct memory *m, const int *group, double limit, long *n)
 {
 	struct memory_use *u = mem_zero((size_t)m->rows, sizeof(*u));
 	long count = 0;
@@ -275,8 +290,9 @@ struct memory_use *memory_sum(const struct memory *m, const int *group, double l
 	return u;
 }
 
-bool memory_tokens(const struct memory *m, int layer, long expert, long from, long to,
-		   double *tokens, double *all)
+bool
+memory_tokens(const struct memory *m, int layer, long expert, long from, long to, double *tokens,
+	      double *all)
 {
 	bool there = false;
 	double sum;
@@ -311,7 +327,8 @@ struct places {
 	bool ledger;
 };
 
-static void add_place(struct places *p, long expert, long layer, long slot)
+static void
+add_place(struct places *p, long expert, long layer, long slot)
 {
 	if ((p->n & (p->n - 1)) == 0)
 		p->v = mem_grow(p->v, (size_t)(p->n ? 2 * p->n : 1), sizeof(*p->v));
@@ -319,7 +336,8 @@ static void add_place(struct places *p, long expert, long layer, long slot)
 }
 
 /* The fields of a line up to n, cut at its commas and its end; how many, and the next line. */
-static int cut(char **line, char **field, int n)
+static int
+cut(char **line, char **field, int n)
 {
 	char *s = strsep(line, "\n");
 	int k = 0;
@@ -331,7 +349,8 @@ static int cut(char **line, char **field, int n)
 
 enum { LEDGER = 32 }; /* columns of a ledger at most */
 
-static int ledger_places(struct places *p, const struct ckpt *k, const char *ledger)
+static int
+ledger_places(struct places *p, const struct ckpt *k, const char *ledger)
 {
 	static const char *const name[3] = {"layer", "slot", "expert"};
 	char *text = mem_copy(ledger), *rest = text, *field[LEDGER];
@@ -360,7 +379,8 @@ static int ledger_places(struct places *p, const struct ckpt *k, const char *led
 }
 
 /* Without a ledger an expert is its slot. */
-static void tensor_places(struct places *p, const struct ckpt *k)
+static void
+tensor_places(struct places *p, const struct ckpt *k)
 {
 	for (int i = 0; i < k->n; i++) {
 		int layer, slot, end = 0;
@@ -372,7 +392,8 @@ static void tensor_places(struct places *p, const struct ckpt *k)
 	}
 }
 
-static int by_slot(const void *a, const void *b)
+static int
+by_slot(const void *a, const void *b)
 {
 	const struct place *x = a, *y = b;
 	int d = compare(x->layer, y->layer);
@@ -380,14 +401,16 @@ static int by_slot(const void *a, const void *b)
 	return d ? d : compare(x->slot, y->slot);
 }
 
-static int by_id(const void *a, const void *b)
+static int
+by_id(const void *a, const void *b)
 {
 	const struct place *x = a, *y = b;
 
 	return compare(x->expert, y->expert);
 }
 
-static int find_places(struct places *p, const struct ckpt *k)
+static int
+find_places(struct places *p, const struct ckpt *k)
 {
 	const char *ledger = ckpt_meta(k, "ledger");
 
@@ -400,8 +423,8 @@ static int find_places(struct places *p, const struct ckpt *k)
 }
 
 /* Sort by the key that both checkpoints have; each key stands once. */
-static int sort_places(struct places *p, const struct ckpt *k,
-		       int (*key)(const void *, const void *))
+static int
+sort_places(struct places *p, const struct ckpt *k, int (*key)(const void *, const void *))
 {
 	qsort(p->v, (size_t)p->n, sizeof(*p->v), key);
 	for (long i = 1; i < p->n; i++)
@@ -411,8 +434,8 @@ static int sort_places(struct places *p, const struct ckpt *k,
 	return 0;
 }
 
-static const struct ckpt_tensor *tensor(const struct ckpt *k, const struct place *x,
-					const char *part)
+static const struct ckpt_tensor *
+tensor(const struct ckpt *k, const struct place *x, const char *part)
 {
 	char name[128];
 
@@ -428,13 +451,15 @@ struct pair {
 	uint64_t ia, ib, n;
 };
 
-static double element(const struct ckpt *k, const struct ckpt_tensor *t, uint64_t i)
+static double
+element(const struct ckpt *k, const struct ckpt_tensor *t, uint64_t i)
 {
 	return ckpt_value(t->type, k->data + t->offset + i * ckpt_type_bytes(t->type));
 }
 
 /* Add |b - a|^2 and |a|^2. */
-static int add_squares(const struct pair *p, double *moved, double *size)
+static int
+add_squares(const struct pair *p, double *moved, double *size)
 {
 	double d2 = 0, a2 = 0;
 
@@ -453,18 +478,22 @@ static int add_squares(const struct pair *p, double *moved, double *size)
 	return 0;
 }
 
-static double relative(double moved, double size)
+static double
+relative(double moved, double size)
 {
 	return size > 0 ? sqrt(moved / size) : NAN;
 }
 
-static bool same_shape(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
+static bool
+same_shape(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
 {
-	return a->dims == b->dims && memcmp(a->shape, b->shape, (size_t)a->dims * sizeof(*a->shape)) == 0;
+	return a->dims == b->dims &&
+	       memcmp(a->shape, b->shape, (size_t)a->dims * sizeof(*a->shape)) == 0;
 }
 
-static int weights_drift(const struct ckpt *a, const struct place *pa, const struct ckpt *b,
-			 const struct place *pb, struct memory_drift *d)
+static int
+weights_drift(const struct ckpt *a, const struct place *pa, const struct ckpt *b,
+	      const struct place *pb, struct memory_drift *d)
 {
 	static const char *const part[] = {"gate_proj", "up_proj", "down_proj"};
 	double moved = 0, size = 0;
@@ -493,7 +522,8 @@ static int weights_drift(const struct ckpt *a, const struct place *pa, const str
 	return 0;
 }
 
-static const struct ckpt_tensor *router(const struct ckpt *k, const struct place *x)
+static const struct ckpt_tensor *
+router(const struct ckpt *k, const struct place *x)
 {
 	const struct ckpt_tensor *t;
 	char name[64];
@@ -503,8 +533,9 @@ static const struct ckpt_tensor *router(const struct ckpt *k, const struct place
 	return t && t->dims == 2 && (uint64_t)x->slot < t->shape[0] ? t : NULL;
 }
 
-static int router_drift(const struct ckpt *a, const struct place *pa, const struct ckpt *b,
-			const struct place *pb, struct memory_drift *d)
+static int
+router_drift(const struct ckpt *a, const struct place *pa, const struct ckpt *b,
+	     const struct place *pb, struct memory_drift *d)
 {
 	const struct ckpt_tensor *ta = router(a, pa), *tb = router(b, pb);
 	double moved = 0, size = 0;
@@ -512,15 +543,16 @@ static int router_drift(const struct ckpt *a, const struct place *pa, const stru
 
 	if (!ta || !tb || (n = ta->shape[1]) != tb->shape[1])
 		return 0;
-	if (add_squares(&(struct pair){a, b, ta, tb, (uint64_t)pa->slot * n,
-				       (uint64_t)pb->slot * n, n},
-			&moved, &size) < 0)
+	if (add_squares(
+		    &(struct pair){a, b, ta, tb, (uint64_t)pa->slot * n, (uint64_t)pb->slot * n, n},
+		    &moved, &size) < 0)
 		return -1;
 	d->router = relative(moved, size);
 	return 0;
 }
 
-static struct memory_drift row_of(const struct place *x, enum memory_state state)
+static struct memory_drift
+row_of(const struct place *x, enum memory_state state)
 {
 	return (struct memory_drift){.state = state,
 				     .expert = x->expert,
@@ -530,7 +562,8 @@ static struct memory_drift row_of(const struct place *x, enum memory_state state
 				     .router = NAN};
 }
 
-static int by_row(const void *a, const void *b)
+static int
+by_row(const void *a, const void *b)
 {
 	const struct memory_drift *x = a, *y = b;
 	int d = compare(x->layer, y->layer);
@@ -541,9 +574,9 @@ static int by_row(const void *a, const void *b)
 }
 
 /* Both lists rise by key: walk them side by side. */
-static struct memory_drift *match(const struct ckpt *a, const struct places *pa,
-				  const struct ckpt *b, const struct places *pb,
-				  int (*key)(const void *, const void *), long *n)
+static struct memory_drift *
+match(const struct ckpt *a, const struct places *pa, const struct ckpt *b, const struct places *pb,
+      int (*key)(const void *, const void *), long *n)
 {
 	struct memory_drift *v = mem_zero((size_t)(pa->n + pb->n), sizeof(*v));
 
@@ -556,7 +589,8 @@ static struct memory_drift *match(const struct ckpt *a, const struct places *pa,
 		*row = d < 0   ? row_of(x, MEMORY_GONE)
 		       : d > 0 ? row_of(y, MEMORY_BORN)
 			       : row_of(y, MEMORY_KEPT);
-		if (d == 0 && (weights_drift(a, x, b, y, row) < 0 || router_drift(a, x, b, y, row) < 0)) {
+		if (d == 0 &&
+		    (weights_drift(a, x, b, y, row) < 0 || router_drift(a, x, b, y, row) < 0)) {
 			free(v);
 			return NULL;
 		}
@@ -567,7 +601,8 @@ static struct memory_drift *match(const struct ckpt *a, const struct places *pa,
 	return v;
 }
 
-struct memory_drift *memory_drift(const struct ckpt *a, const struct ckpt *b, long *n)
+struct memory_drift *
+memory_drift(const struct ckpt *a, const struct ckpt *b, long *n)
 {
 	struct memory_drift *v = NULL;
 	struct places pa = {0}, pb = {0};

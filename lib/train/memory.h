@@ -13,14 +13,14 @@ struct memory_row {
 	long step; /* the window's last */
 	long window;
 	int layer;
-	long slot;    /* -1: untold */
-	long expert;  /* its id */
+	long slot;   /* -1: untold */
+	long expert; /* its id */
 	long tokens;
 };
 struct memory_window {
-	long from, to;	  /* steps (from, to] */
+	long from, to;	    /* steps (from, to] */
 	const char *domain; /* as a column says; NULL: untold */
-	int phase;	  /* -1: a shift lies within */
+	int phase;	    /* -1: a shift lies within */
 };
 struct memory {
 	long rows, room;
@@ -51,11 +51,11 @@ struct memory_phase *memory_phases(const struct memory *m, int *n);
 /* An expert in a group of windows. */
 struct memory_use {
 	int group, layer;
-	long expert, slot;   /* the last slot of the group; -1: untold */
-	long windows;	     /* in which the expert is listed */
-	long idle;	     /* of these, windows in which its share was at or below the limit */
-	double tokens, all;  /* its own, and its layer's in the same windows */
-	long first;	     /* end of the first window that was not idle; -1: none */
+	long expert, slot;  /* the last slot of the group; -1: untold */
+	long windows;	    /* in which the expert is listed */
+	long idle;	    /* of these, windows in which its share was at or below the limit */
+	double tokens, all; /* its own, and its layer's in the same windows */
+	long first;	    /* end of the first window that was not idle; -1: none */
 };
 
 /*

@@ -11,7 +11,8 @@
 
 enum { MOST = 4096 }; /* runs or domains of a table: a number in their column makes many */
 
-static int name_index(struct score_table *t, const char *name)
+static int
+name_index(struct score_table *t, const char *name)
 {
 	for (int i = t->names - 1; i >= 0; i--)
 		if (strcmp(t->name[i], name) == 0)
@@ -23,7 +24,8 @@ static int name_index(struct score_table *t, const char *name)
 	return t->names++;
 }
 
-static struct score_run *find_run(struct score_table *t, const char *name)
+static struct score_run *
+find_run(struct score_table *t, const char *name)
 {
 	for (int i = t->runs - 1; i >= 0; i--)
 		if (strcmp(t->run[i].name, name) == 0)
@@ -37,7 +39,8 @@ static struct score_run *find_run(struct score_table *t, const char *name)
 	return &t->run[t->runs++];
 }
 
-static void add_row(struct score_run *r, long step, double value, int domain)
+static void
+add_row(struct score_run *r, long step, double value, int domain)
 {
 	if (r->n == r->room) {
 		r->room = r->room ? 2 * r->room : 256;
@@ -55,8 +58,8 @@ struct columns {
 	int run, step, domain, value;
 };
 
-static int read_row(struct score_table *t, const struct table *in, const struct columns *c,
-		    const char *name)
+static int
+read_row(struct score_table *t, const struct table *in, const struct columns *c, const char *name)
 {
 	struct score_run *r = find_run(t, c->run < 0 ? name : table_text(in, c->run));
 	double value = NAN;
@@ -82,7 +85,8 @@ static int read_row(struct score_table *t, const struct table *in, const struct 
 	return 0;
 }
 
-static int check_runs(const struct score_table *t, const char *metric)
+static int
+check_runs(const struct score_table *t, const char *metric)
 {
 	if (t->runs == 0)
 		return err_set("%s: no rows (expected steps and their %s)", t->file, metric);
@@ -98,7 +102,8 @@ static int check_runs(const struct score_table *t, const char *metric)
 	return 0;
 }
 
-int score_read(struct score_table *t, const char *file, const char *name, const char *metric)
+int
+score_read(struct score_table *t, const char *file, const char *name, const char *metric)
 {
 	struct table *in = table_open(file);
 	struct columns c;
@@ -125,7 +130,8 @@ err:
 	return r;
 }
 
-void score_free(struct score_table *t)
+void
+score_free(struct score_table *t)
 {
 	for (int i = 0; i < t->runs; i++) {
 		free(t->run[i].name);
@@ -142,7 +148,8 @@ void score_free(struct score_table *t)
 	*t = (struct score_table){0};
 }
 
-int score_events(const char *file, long **step, int *n)
+int
+score_events(const char *file, long **step, int *n)
 {
 	struct table *in = table_open(file);
 	int at, event, r = -1;
@@ -158,8 +165,8 @@ int score_events(const char *file, long **step, int *n)
 				continue;
 			r = table_long(in, at, 0, LONG_MAX, &x);
 			if (r == 0 && *n > 0 && x <= (*step)[*n - 1])
-				r = err_set("%s:%ld: a shift at step %ld after one at step %ld", file,
-					    table_line(in), x, (*step)[*n - 1]);
+				r = err_set("%s:%ld: a shift at step %ld after one at step %ld",
+					    file, table_line(in), x, (*step)[*n - 1]);
 			if (r < 0)
 				break;
 			*step = mem_grow(*step, (size_t)*n + 1, sizeof(**step));
@@ -169,19 +176,21 @@ int score_events(const char *file, long **step, int *n)
 	if (r < 0) {
 		free(*step);
 		*step = NULL;
+		*n = 0;
 	}
 	return r;
 }
 
 /* --- phases --- */
 
-static bool from_zero(const struct score_run *r)
+static bool
+from_zero(const struct score_run *r)
 {
 	return r->step[0] == 0;
 }
 
-static void add_phase(const struct score_table *t, struct score_run *r, long step, long doubt,
-		      long first)
+static void
+add_phase(const struct score_table *t, struct score_run *r, long step, long doubt, long first)
 {
 	const int domain = r->domain[first];
 
@@ -196,7 +205,8 @@ static void add_phase(const struct score_table *t, struct score_run *r, long ste
 }
 
 /* Phases where the domain changes. */
-static void find_shifts(const struct score_table *t, struct score_run *r)
+static void
+find_shifts(const struct score_table *t, struct score_run *r)
 {
 	for (long i = 1; i < r->n; i++) {
 		const long a = r->step[i - 1], b = r->step[i];
@@ -213,7 +223,8 @@ static void find_shifts(const struct score_table *t, struct score_run *r)
 }
 
 /* The first row after a shift at step s. */
-static long first_after(const struct score_run *r, long s)
+static long
+first_after(const struct score_run *r, long s)
 {
 	long i = 0;
 
@@ -226,7 +237,8 @@ static long first_after(const struct score_run *r, long s)
 	return i;
 }
 
-int score_phases(const struct score_table *t, struct score_run *r, const long *shift, int n)
+int
+score_phases(const struct score_table *t, struct score_run *r, const long *shift, int n)
 {
 	free(r->phase);
 	r->phase = NULL;
@@ -236,9 +248,10 @@ int score_phases(const struct score_table *t, struct score_run *r, const long *s
 		long first = first_after(r, shift[i]);
 
 		if (first == r->n)
-			return err_set("%s: run %s has no row after the shift at step %ld (its last "
-				       "is step %ld)",
-				       t->file, r->name, shift[i], r->step[r->n - 1]);
+			return err_set(
+				"%s: run %s has no row after the shift at step %ld (its last "
+				"is step %ld)",
+				t->file, r->name, shift[i], r->step[r->n - 1]);
 		add_phase(t, r, shift[i], shift[i], first);
 	}
 	if (n == 0)
@@ -246,7 +259,8 @@ int score_phases(const struct score_table *t, struct score_run *r, const long *s
 	return 0;
 }
 
-int score_earlier(const struct score_run *r, int phase)
+int
+score_earlier(const struct score_run *r, int phase)
 {
 	const char *name = r->phase[phase].name;
 
@@ -256,7 +270,8 @@ int score_earlier(const struct score_run *r, int phase)
 	return -1;
 }
 
-int score_phase_of(const struct score_run *r, const char *domain)
+int
+score_phase_of(const struct score_run *r, const char *domain)
 {
 	for (int i = 0; i < r->phases; i++)
 		if (r->phase[i].name && strcmp(r->phase[i].name, domain) == 0)
@@ -267,7 +282,8 @@ int score_phase_of(const struct score_run *r, const char *domain)
 /* --- values --- */
 
 /* The mean of equal values is that value, to the bit. */
-static double mean_of(const double *v, long n)
+static double
+mean_of(const double *v, long n)
 {
 	double mean = 0;
 
@@ -276,7 +292,8 @@ static double mean_of(const double *v, long n)
 	return mean;
 }
 
-void score_smooth(struct score_run *r, int n)
+void
+score_smooth(struct score_run *r, int n)
 {
 	double *last;
 
@@ -295,7 +312,8 @@ void score_smooth(struct score_run *r, int n)
 	free(last);
 }
 
-double score_last(const struct score_run *r, int phase)
+double
+score_last(const struct score_run *r, int phase)
 {
 	const struct score_phase *p = &r->phase[phase];
 
@@ -305,7 +323,8 @@ double score_last(const struct score_run *r, int phase)
 	return NAN;
 }
 
-double score_first(const struct score_run *r, int phase)
+double
+score_first(const struct score_run *r, int phase)
 {
 	const struct score_phase *p = &r->phase[phase];
 
@@ -315,7 +334,8 @@ double score_first(const struct score_run *r, int phase)
 	return NAN;
 }
 
-long score_recover(const struct score_run *r, int phase, double level, int hold)
+long
+score_recover(const struct score_run *r, int phase, double level, int hold)
 {
 	const struct score_phase *p = &r->phase[phase];
 	long first = -1;
@@ -336,7 +356,8 @@ long score_recover(const struct score_run *r, int phase, double level, int hold)
 	return -1;
 }
 
-double score_peak(const struct score_run *r, int phase, long end)
+double
+score_peak(const struct score_run *r, int phase, long end)
 {
 	const struct score_phase *p = &r->phase[phase];
 	double peak = NAN;
@@ -347,7 +368,8 @@ double score_peak(const struct score_run *r, int phase, long end)
 	return peak;
 }
 
-struct score_mean score_mean(const double *v, long n)
+struct score_mean
+score_mean(const double *v, long n)
 {
 	struct score_mean m = {0, NAN, NAN};
 	double mean = 0, square = 0;

@@ -10,10 +10,10 @@
  * between step S and the next, the first row is S of the one and S + 1 of the other.
  */
 struct score_phase {
-	long step;	   /* of the shift; 0 for the first phase */
-	long doubt;	   /* the shift may be as far as this step; equal to step: it is certain */
-	const char *name;  /* the domain; NULL: untold */
-	long first, end;   /* rows [first, end) */
+	long step;	  /* of the shift; 0 for the first phase */
+	long doubt;	  /* the shift may be as far as this step; equal to step: it is certain */
+	const char *name; /* the domain; NULL: untold */
+	long first, end;  /* rows [first, end) */
 };
 
 struct score_run {
@@ -57,7 +57,7 @@ int score_phases(const struct score_table *t, struct score_run *r, const long *s
 /* Put in each value's place the mean of the last n values of its phase up to it. */
 void score_smooth(struct score_run *r, int n);
 
-double score_last(const struct score_run *r, int phase);  /* value of a phase; NAN: it has none */
+double score_last(const struct score_run *r, int phase); /* value of a phase; NAN: it has none */
 double score_first(const struct score_run *r, int phase);
 
 /* The phase before this one with the same domain, or the first with this domain; -1 if none. */

@@ -402,26 +402,55 @@ how(const struct loop *l, int micro)
 				.random = l->step < r->random_warmup};
 }
 
-/* What was not finite at a step, and where: after a forward pass, or at a gradient. */
 static int
-not_finite(const struct loop *l, long step, const char *what, const struct optim_fault *at)
+not_finite(const struct loop *l, long step, const char *what, int layer, int slot)
 {
-	int layer, slot;
-	bool forward = net_fault(l->net, &layer, &slot);
-	char place[160] = "";
+	char place[64] = "";
 
-	if (!forward && at) {
-		layer = at->layer;
-		slot = at->slot;
-		snprintf(place, sizeof place, " in the gradient of %s", at->name);
-	}
-	if ((forward || at) && slot >= 0)
-		snprintf(place + strlen(place), sizeof place - strlen(place), ", layer %d, expert %lld",
-			 layer, (long long)l->param->layer[layer].expert[slot]->id);
-	else if ((forward || at) && layer >= 0)
-		snprintf(place + strlen(place), sizeof place - strlen(place), ", layer %d", layer);
+	if (slot >= 0)
+		snprintf(place, sizeof place, ", layer %d, expert %lld", layer,
+			 (long long)l->param->layer[layer].expert[slot]->id);
+	else if (layer >= 0)
+		snprintf(place, sizeof place, ", layer %d", layer);
 	return err_set("step %ld: the %s is not finite%s; the checkpoint before it is kept", step, what,
 		       place);
+}
+
+static int
+bad_loss(const struct loop *l, long step, const char *what)
+{
+	int layer, slot;
+
+	if (!net_fault(l->net, &layer, &slot))
+		layer = slot = -1;
+	return not_finite(l, step, what, layer, slot);
+}
+
+struct fault {
+	char what[128];
+	int layer, slot;
+};
+
+/* The last in file order stays: the way back goes from there, and spreads what it meets. */
+static void
+find_fault(void *arg, struct tensor *t, int layer, int slot)
+{
+	struct fault *f = arg;
+
+	if (isfinite(kern->sumsq(t->rows * t->cols, t->g)))
+		return;
+	snprintf(f->what, sizeof f->what, "gradient of %s", t->name);
+	f->layer = layer;
+	f->slot = slot;
+}
+
+static int
+bad_gradient(const struct loop *l)
+{
+	struct fault f = {"gradient", -1, -1};
+
+	param_each(l->param, find_fault, &f);
+	return not_finite(l, l->step + 1, f.what, f.layer, f.slot);
 }
 
 /* Routing statistics and census of the batch just seen. */
@@ -484,7 +513,7 @@ gradient(struct loop *l)
 		schedule_batch(&l->data, (uint64_t)r->seed, l->step, m, r->batch, r->seq, l->in, l->out);
 		net_forward(l->net, &h, r->batch, r->seq, l->in, l->out, &loss);
 		if (!isfinite(loss.loss))
-			return not_finite(l, l->step + 1, "loss", NULL);
+			return bad_loss(l, l->step + 1, "loss");
 		l->loss += loss.loss / r->accum;
 		observe(l);
 		net_backward(l->net, &h);
@@ -497,11 +526,10 @@ update(struct loop *l)
 {
 	const struct recipe *r = l->r;
 	const struct optim o = recipe_optim(r);
-	struct optim_fault fault = {0};
 
-	l->norm = optim_norm(l->param, &fault);
+	l->norm = optim_norm(l->param, NULL);
 	if (!isfinite(l->norm))
-		return not_finite(l, l->step + 1, "gradient", &fault);
+		return bad_gradient(l);
 	l->rate = optim_rate((enum schedule_kind)r->schedule, r->lr, r->warmup, r->steps, l->step);
 	optim_step(l->param, &o, l->rate, l->step, l->norm);
 	if (r->bias_rate > 0)
@@ -540,7 +568,7 @@ validate(struct loop *l)
 		const struct val *v = &l->val[i];
 		struct eval e;
 		if (eval_run(l->net, &h, v->data, v->from, v->to, NULL, NULL, &e) != 0)
-			return not_finite(l, l->step, "validation loss", NULL);
+			return bad_loss(l, l->step, "validation loss");
 		l->val_loss[i] = e.loss;
 	}
 	return 0;

@@ -28,15 +28,15 @@ head -c $((size * 9 / 10)) "$1" >"$T/train"
 tail -c +$((size * 9 / 10 + 1)) "$1" >"$T/val"
 
 # Each leaves WHO.SEED.csv, whose columns step and val_loss are read.
+how="--config nano --steps $steps --lr 1e-3 --warmup $((steps / 10)) --schedule cosine"
+how="$how --val-every $quarter"
 ours() {
-	moe-train --config nano --steps "$steps" --lr 1e-3 --warmup $((steps / 10)) --schedule cosine \
-		--seed "$1" --val "$T/val" --val-every "$quarter" -o "$T/run.$1" \
-		--loss-csv "$T/ours.$1.csv" "$T/train"
+	moe-train $how --seed "$1" --val "$T/val" --loss-csv "$T/ours.$1.csv" -o "$T/run.$1" \
+		"$T/train"
 }
 peer() {
-	[ -f "$T/peer.$1.csv" ] || /usr/bin/python3 t/bench/torch_moe.py --train --config nano \
-		--steps "$steps" --lr 1e-3 --warmup $((steps / 10)) --schedule cosine --seed "$1" \
-		--val "$T/val" --val-every "$quarter" --loss-csv "$T/peer.$1.csv" "$T/train" >/dev/null
+	[ -f "$T/peer.$1.csv" ] || /usr/bin/python3 t/bench/torch_moe.py --train $how \
+		--seed "$1" --val "$T/val" --loss-csv "$T/peer.$1.csv" "$T/train" >/dev/null
 }
 
 # losses FILE STEP
@@ -61,8 +61,8 @@ for step in "$quarter" $((2 * quarter)) "$steps"; do
 			END {
 				if (NR != 3) exit 1
 				for (i in v) square += (v[i] - sum / 3) ^ 2
-				printf "%s,%d,%.4f,%.4f,%.4f,%.4f,%.4f\n", who, step, v[1], v[2], v[3],
-					sum / 3, sqrt(square / 2)
+				printf "%s,%d,%.4f,%.4f,%.4f,", who, step, v[1], v[2], v[3]
+				printf "%.4f,%.4f\n", sum / 3, sqrt(square / 2)
 			}'
 	done
 done

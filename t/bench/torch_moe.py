@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The model of moe-train in plain PyTorch: a second opinion on its losses, and a peer for its speed.
+"""The model of moe-train in plain PyTorch: a second opinion on its losses, a peer for its speed.
 
   torch_moe.py --eval [--seq N] CKPT... DATA
       Load checkpoints by the names of their tensors and print what `moe-train --eval` prints: the

@@ -6,13 +6,13 @@
 set -eu
 LC_ALL=C
 B=${B:-bin}
-rounds=${BENCH_ROUNDS:-5}
+rounds=${BENCH_ROUNDS:-4}
 export LC_ALL B
 T=$(mktemp -d "${TMPDIR:-/tmp}/moe-bench.XXXXXX")
 trap 'rm -rf "$T"' EXIT
 trap 'exit 1' HUP INT TERM
 
-SKIP=3 # steps before the speed has settled
+SKIP=2 # steps before the speed has settled
 cat lib/*/*.[ch] >"$T/text"
 python=/usr/bin/python3
 "$python" -c 'import torch' 2>/dev/null || {
@@ -58,7 +58,8 @@ plan() {
 
 rows() {
 	[ "$python" ] || : >"$T/$1.speed.peer" >"$T/$1.memory.peer"
-	awk -v config="$1" -v flops="$(plan "$1" 'FLOPs per token')" -v peak="$(median "$T/$1.peak")" \
+	awk -v config="$1" -v flops="$(plan "$1" 'FLOPs per token')" \
+		-v peak="$(median "$T/$1.peak")" \
 		-v ours="$(median "$T/$1.speed.ours")" -v peer="$(median "$T/$1.speed.peer")" \
 		-v mine="$(median "$T/$1.memory.ours")" -v its="$(median "$T/$1.memory.peer")" '
 	function known(format, x) { return peer == "" ? "" : sprintf(format, x) }
@@ -72,7 +73,7 @@ rows() {
 }
 
 for round in $(seq "$rounds"); do
-	for run in nano:20 base:4 wide:6; do
+	for run in nano:20 base:3 wide:6; do
 		config=${run%:*} steps=$((${run#*:} + SKIP))
 		echo "train: round $round of $rounds, $config" >&2
 		peak "$config"
