@@ -66,8 +66,7 @@ static const struct opt rows[] = {
 	ROW("shifts", 0, OPT_TEXT, shifts, 0, 0, "FILE", "CSV of where each phase begins"),
 	ROW("metric", 0, OPT_TEXT, metric, 0, 0, "COLUMN", "that recovers"),
 	ROW("level", 0, OPT_TEXT, level, 0, 0, "X|before|left",
-	    "to come down to: a number, the last value before the shift, or the last when the "
-	    "domain was left"),
+	    "a value, the last before the shift, or as left earlier"),
 	ROW("hold", 0, OPT_INTS, hold, 1, 1 << 30, "N[,N...]",
 	    "rows in a row at or below the level; a row of output for each"),
 	ROW("smooth", 0, OPT_INT, smooth, 1, 1 << 24, "N", "score the mean of the last N values"),

@@ -455,7 +455,7 @@ sample(const char *merges)
 static int
 check_csvs(void)
 {
-	if (args.csv[RUN_TRACE] && !args.recipe.trace)
+	if (args.csv[RUN_TRACE] && !args.recipe.trace && !args.eval)
 		return usage("--trace-csv: nothing is traced (expected --trace)");
 	for (int i = 0; i < RUN_CSVS; i++)
 		for (int j = 0; j < i; j++)
@@ -485,8 +485,6 @@ use_model(const struct opt_many *words)
 static int
 use_data(const struct opt_many *words)
 {
-	int status;
-
 	/* operands take the place of the recipe's data, whatever that was */
 	for (int i = 0; i < words->n; i++)
 		if (opt_set(&table, "data", words->v[i], OPT_COMMAND) != 0)
@@ -499,13 +497,14 @@ use_data(const struct opt_many *words)
 		return usage("no run directory (expected -o RUN)");
 	if (args.recipe.data.n == 0)
 		return usage("no data (expected [NAME=]DATA[@STEP])");
-	status = check_csvs();
-	return status ? status : train();
+	return train();
 }
 
 static int
 run(const struct opt_many *words)
 {
+	int status;
+
 	if (args.book && strcmp(args.book, "-") != 0 && access(args.book, R_OK) != 0) {
 		err_set("%s: %s", args.book, strerror(errno));
 		return -1;
@@ -519,6 +518,8 @@ run(const struct opt_many *words)
 	blas_start();
 	if (task_start(args.workers) != 0)
 		return -1;
+	if ((status = check_csvs()) != 0)
+		return status;
 	return args.eval || args.sample ? use_model(words) : use_data(words);
 }
 
@@ -527,7 +528,6 @@ main(int argc, char **argv)
 {
 	int n = recipe_rows(rows, offsetof(struct args, recipe));
 
-	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error like a full disk */
 	recipe_init(&args.recipe);
 	memcpy(rows + n, ambient, sizeof ambient);
 	table.n = n + AMBIENT;

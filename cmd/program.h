@@ -3,10 +3,13 @@
 #include "base/err.h"
 #include "base/opt.h"
 #include "base/version.h"
+#include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* What every program does alike: messages, usage, an end that tells if stdout was written. */
 
@@ -50,6 +53,22 @@ finish(int status)
 }
 
 /*
+ * No file of ours gets the number of a standard stream that was closed: what is written to one
+ * fails.  A limit on the size of files is an error like a full disk.
+ */
+static inline void
+standard_streams(void)
+{
+	int fd;
+
+	while ((fd = open("/dev/null", O_RDONLY)) >= 0 && fd <= STDERR_FILENO)
+		;
+	if (fd > STDERR_FILENO)
+		close(fd);
+	signal(SIGXFSZ, SIG_IGN);
+}
+
+/*
  * Parse the command line, answer -h and -V, else call run, which returns the exit status or -1
  * with a message set.
  */
@@ -61,6 +80,7 @@ program(struct opt_table *t, const bool *help, const bool *version, int argc, ch
 	int status;
 
 	program_name = t->program;
+	standard_streams();
 	if (opt_parse(t, argc, argv, &words) < 0) {
 		status = usage("%s", err_text());
 	} else if (*help) {

@@ -28,7 +28,8 @@ static const struct opt rows[] = {
 	{ "decay", 0, OPT_REAL, AT(decay), 0, 1, NULL, true, "unset by default" },
 	{ "memory", 'm', OPT_BYTES, AT(memory), 0, 0x1p50, "BYTES", true, "at most" },
 	{ "act", 'a', OPT_ENUM, AT(act), 0, 0, "gelu|relu|swiglu", true, "activation" },
-	{ "dense", 'd', OPT_FLAG, AT(dense), 0, 0, NULL, true, "no experts" },
+	{ "dense", 'd', OPT_FLAG, AT(dense), 0, 0, NULL, true,
+	  "no experts, but one network in each layer that all tokens use and no router at all" },
 	{ "note", 0, OPT_TEXT, AT(note), 0, 0, NULL, true, "any text" },
 	{ "widths", 'w', OPT_INTS, AT(widths), 1, 4096, NULL, true, "of the experts" },
 	{ "val", 0, OPT_MANY, AT(val), 0, 0, "[NAME=]FILE", true, "validation data" },
@@ -341,7 +342,9 @@ static void usage(void)
 		"Then:\n"
 		"  -m, --memory BYTES           at most [64K]\n"
 		"  -a, --act gelu|relu|swiglu   activation [relu]\n"
-		"  -d, --dense                  no experts\n"
+		"  -d, --dense                  no experts, but one network in each layer that all "
+		"tokens use and no\n"
+		"                               router at all\n"
 		"      --note TEXT              any text\n"
 		"  -w, --widths N,...           of the experts\n"
 		"      --val [NAME=]FILE        validation data\n",

@@ -5,7 +5,7 @@
 #include "train/memory.h"
 #include <limits.h>
 
-/* Windows of 10 steps; expert 7 of layer 0 sleeps in the second phase and wakes late in the third. */
+/* Windows of 10 steps; expert 7 of layer 0 sleeps in the second phase and wakes in the third. */
 static const char census[] = "step,layer,slot,expert,tokens\n"
 			     "10,0,0,5,1\n10,0,1,7,3\n10,1,0,9,4\n"
 			     "20,0,0,5,2\n20,0,1,7,2\n20,1,0,9,4\n"
@@ -136,7 +136,7 @@ drifts(void)
 	    asprintf(&born, "%s0,0,4,-1,0,2\n0,1,8,4,30,2\n", head) < 0)
 		abort();
 
-	/* Expert 4 goes from slot 0 to 1 and moves by 0.5 of 5; its router row from (1,0) to (1,1). */
+	/* Expert 4 moves to slot 1 and by 0.5 of 5, its router row from (1,0) to (1,1). */
 	d = drift(save("a", first, e, other, 2, g), save("b", swapped, other, moved, 2, turned),
 		  &n);
 	is_long(n, 2, "two experts");

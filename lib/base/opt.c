@@ -644,6 +644,35 @@ static void put_default(FILE *f, const struct opt_table *t, int i)
 	putc(']', f);
 }
 
+/* Words from column `at` on, going on below them where a line of WIDTH columns ends. */
+static void put_words(FILE *f, const char *s, int at)
+{
+	enum { WIDTH = 100 };
+	int column = at;
+	while (*s) {
+		int len = (int)strcspn(s, " ");
+		if (column > at && column + 1 + len > WIDTH)
+			column = fprintf(f, "\n%*s%.*s", at, "", len, s) - 1;
+		else
+			column += fprintf(f, "%s%.*s", column > at ? " " : "", len, s);
+		s += len + (s[len] == ' ');
+	}
+	putc('\n', f);
+}
+
+/* What the row is for, and its default. */
+static char *help_text(const struct opt_table *t, int i)
+{
+	char *text;
+	size_t n;
+	FILE *f = text_open(&text, &n);
+	fputs(t->row[i].help, f);
+	put_default(f, t, i);
+	if (fclose(f))
+		abort();
+	return text;
+}
+
 static void put_title(FILE *f, const struct opt_table *t, int i)
 {
 	for (const struct opt_group *g = t->group; g && g->first; g++)
@@ -674,6 +703,7 @@ void opt_usage(const struct opt_table *t, FILE *f)
 	if (t->n)
 		putc('\n', f);
 	for (int i = 0; i < t->n; i++) {
+		char *text;
 		int len;
 		put_title(f, t, i);
 		fputs("  ", f);
@@ -682,8 +712,9 @@ void opt_usage(const struct opt_table *t, FILE *f)
 			fprintf(f, "\n  %*s", width, "");
 		else
 			fprintf(f, "%*s", width - len, "");
-		fprintf(f, "   %s", t->row[i].help);
-		put_default(f, t, i);
-		putc('\n', f);
+		fputs("   ", f);
+		text = help_text(t, i);
+		put_words(f, text, width + 5);
+		free(text);
 	}
 }

@@ -264,38 +264,51 @@ census_put(const struct census *c, struct ckpt_out *o)
 	}
 }
 
+/* Words in rows of cols; rows 0: a vector. */
 static int
-get(const struct ckpt *k, int layer, const char *what, void *to, size_t words)
+get(const struct ckpt *k, int layer, const char *what, void *to, uint64_t rows, uint64_t cols)
 {
+	const uint64_t shape[2] = {rows, cols};
+	const int dims = rows == 0 ? 1 : 2;
 	const struct ckpt_tensor *t;
 	char name[64];
 
 	tensor_name(name, layer, what);
 	t = ckpt_find(k, name);
-	if (!t || t->type != CKPT_I64 || t->bytes != words * 8)
-		return err_set("%s: tensor %s is %s (expected %zu words)", k->name, name,
-			       t ? "misshapen" : "missing", words);
+	if (!t)
+		return err_set("%s: tensor %s is missing", k->name, name);
+	if (t->type != CKPT_I64 || t->dims != dims ||
+	    memcmp(t->shape, shape + 2 - dims, (size_t)dims * sizeof *shape) != 0)
+		return err_set("%s: tensor %s is misshapen (expected %llu words)", k->name, name,
+			       (unsigned long long)(dims == 1 ? cols : rows * cols));
 	memcpy(to, k->data + t->offset, t->bytes);
+	return 0;
+}
+
+static int
+get_layer(struct census_layer *l, const struct ckpt *k, int layer)
+{
+	const uint64_t e = (uint64_t)l->experts;
+	double sum = 0;
+
+	if (get(k, layer, "sums", l->sum, e, SUMS) != 0 ||
+	    get(k, layer, "layer", &l->tokens, 0, SCALARS) != 0 ||
+	    (l->pair && get(k, layer, "pairs", l->pair, e, e) != 0))
+		return -1;
+	for (uint64_t i = 0; i < e; i++)
+		sum += l->sum[i].loss;
+	if (!isfinite(sum + l->balance + l->z + l->entropy))
+		return err_set("%s: the census of layer %d holds a value that is not finite", k->name,
+			       layer);
 	return 0;
 }
 
 int
 census_get(struct census *c, const struct ckpt *k)
 {
-	for (int i = 0; i < c->layers; i++) {
-		struct census_layer *l = &c->layer[i];
-		const size_t e = (size_t)l->experts;
-		double sum = 0;
-		if (get(k, i, "sums", l->sum, e * SUMS) != 0 ||
-		    get(k, i, "layer", &l->tokens, SCALARS) != 0 ||
-		    (l->pair && get(k, i, "pairs", l->pair, e * e) != 0))
+	for (int i = 0; i < c->layers; i++)
+		if (get_layer(&c->layer[i], k, i) != 0)
 			return -1;
-		for (size_t j = 0; j < e; j++)
-			sum += l->sum[j].loss;
-		if (!isfinite(sum + l->balance + l->z + l->entropy))
-			return err_set("%s: the census of layer %d holds a value that is not finite",
-				       k->name, i);
-	}
 	return 0;
 }
 
