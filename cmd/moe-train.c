@@ -3,8 +3,8 @@
 #include "base/task.h"
 #include "base/tick.h"
 #include "data/bpe.h"
-#include "math/blas.h"
 #include "io/trace.h"
+#include "math/blas.h"
 #include "program.h"
 #include "train/eval.h"
 #include "train/sample.h"
@@ -26,9 +26,9 @@ static struct args {
 	bool verbose, greedy, dry_run, help, version;
 } args = {.ckpt_every = 250, .tokens = 256, .temp = 1};
 
-#define ROW(name, letter, kind, member, lo, hi, words, help)                                       \
-	{                                                                                          \
-		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help      \
+#define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
+	{                                                                                     \
+		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help \
 	}
 static const struct opt ambient[] = {
 	ROW("output", 'o', OPT_TEXT, dir, 0, 0, "RUN", "the run's directory"),
@@ -118,8 +118,9 @@ ready(void *arg, const struct shape *s, long step)
 	fprintf(stderr,
 		"moe-train: %s kernels, OpenBLAS %s%s, %d workers, sgemm peak %.0f GF/s\n"
 		"moe-train: %ld parameters, %.0f active; %.3g FLOPs per token; from step %ld\n",
-		kern->name, blas_kernel(), blas_user() ? " (OPENBLAS_CORETYPE)" : "", task_workers(),
-		peak, shape_params(s), shape_active(s), shape_flops(s, args.recipe.seq), step);
+		kern->name, blas_kernel(), blas_user() ? " (OPENBLAS_CORETYPE)" : "",
+		task_workers(), peak, shape_params(s), shape_active(s),
+		shape_flops(s, args.recipe.seq), step);
 }
 
 /* One line, rewritten on a terminal, else now and then. */
@@ -135,13 +136,14 @@ progress(void *arg, const struct train_progress *p)
 	if (!talks() || (!val && p->step < p->steps && now - last < (terminal ? 0.2 : 5)))
 		return;
 	last = now;
-	fprintf(stderr, "%sstep %ld/%ld %s loss %.4f", terminal ? "\r\033[K" : "", p->step, p->steps,
-		p->domain, p->loss);
+	fprintf(stderr, "%sstep %ld/%ld %s loss %.4f", terminal ? "\r\033[K" : "", p->step,
+		p->steps, p->domain, p->loss);
 	if (val)
 		fprintf(stderr, " val %.4f", p->val_loss);
 	fprintf(stderr, " %.0f tok/s", rate);
 	if (peak > 0)
-		fprintf(stderr, " %.0f%% of peak", 100 * rate * p->flops / p->tokens_per_s / 1e9 / peak);
+		fprintf(stderr, " %.0f%% of peak",
+			100 * rate * p->flops / p->tokens_per_s / 1e9 / peak);
 	fprintf(stderr, " ETA %.0f s",
 		(double)(p->steps - p->step) * args.recipe.batch * args.recipe.seq *
 			args.recipe.accum / rate);
@@ -176,13 +178,11 @@ train(void)
 	sigaction(SIGTERM, &a, NULL);
 	sigaction(SIGPIPE, &ignore, NULL); /* a reader that leaves is an error like any other */
 	switch (train_run(&t)) {
-	case TRAIN_DONE:
-		return 0;
+	case TRAIN_DONE: return 0;
 	case TRAIN_STOPPED:
 		say("interrupted; the same command goes on from the checkpoint in %s", args.dir);
 		return 1;
-	default:
-		return -1;
+	default: return -1;
 	}
 }
 

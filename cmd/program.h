@@ -15,8 +15,7 @@
 
 static const char *program_name;
 
-static inline void __attribute__((format(printf, 1, 2)))
-say(const char *fmt, ...)
+static inline void __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -28,8 +27,7 @@ say(const char *fmt, ...)
 }
 
 /* Say what is wrong with the command line: the exit status of that, 2. */
-static inline int __attribute__((format(printf, 1, 2)))
-usage(const char *fmt, ...)
+static inline int __attribute__((format(printf, 1, 2))) usage(const char *fmt, ...)
 {
 	va_list ap;
 

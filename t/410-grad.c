@@ -18,6 +18,8 @@ static const char *const act_name[] = {"gelu", "relu", "relu2", "swiglu", "reglu
 static struct shape
 small(int router, enum kern_act act)
 {
+	const bool dense = router > ROUTER_RANDOM;
+
 	return (struct shape){.vocab = 37,
 			      .dim = 24,
 			      .layers = 2,
@@ -25,9 +27,9 @@ small(int router, enum kern_act act)
 			      .kv_heads = 4,
 			      .top_k = 2,
 			      .act = act,
-			      .router = router > ROUTER_RANDOM ? ROUTER_LINEAR : (enum router)router,
+			      .router = dense ? ROUTER_LINEAR : (enum router)router,
 			      .router_hidden = 13,
-			      .dense = router > ROUTER_RANDOM,
+			      .dense = dense,
 			      .tied = true};
 }
 
@@ -283,7 +285,8 @@ gradient(const struct shape *s, int batch, int seq, int parts, int twice)
 	struct net_how how = {.temperature = 1, .scale = 1.0f / (float)parts, .back = true};
 	struct rng r = rng_at(5, RNG_TEST, 0, 0);
 	const long tokens = (long)batch * seq;
-	int32_t *in = mem_zero((size_t)tokens, sizeof *in), *out = mem_zero((size_t)tokens, sizeof *out);
+	int32_t *in = mem_zero((size_t)tokens, sizeof *in);
+	int32_t *out = mem_zero((size_t)tokens, sizeof *out);
 	struct net_loss loss;
 
 	param_init(p, 3);
@@ -307,7 +310,7 @@ accumulation(void)
 {
 	for (int r = 0; r < 5; r++) {
 		struct shape s = small(r, ACT_GELU);
-		if (r == ROUTER_RANDOM) /* there a token's experts depend on its place in the batch */
+		if (r == ROUTER_RANDOM) /* experts depend on the place in the batch */
 			continue;
 		lay(&s, 3, 19);
 		struct param *whole = gradient(&s, 4, 19, 1, 1);

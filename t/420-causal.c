@@ -68,8 +68,11 @@ make(const struct model *m)
 static struct net_how
 how_of(bool back)
 {
-	return (struct net_how){
-		.temperature = 0.8f, .aux = {0.3f, 0.02f, 0.1f}, .seed = 5, .scale = 1, .back = back};
+	return (struct net_how){.temperature = 0.8f,
+				.aux = {0.3f, 0.02f, 0.1f},
+				.seed = 5,
+				.scale = 1,
+				.back = back};
 }
 
 /* The losses by token of batch x seq tokens that begin at `from`. */

@@ -95,7 +95,8 @@ twin_step(void *arg, struct tensor *t, int layer, int slot)
 		double *v = &x->v[x->n];
 		*m = o->beta1 * *m + (1 - o->beta1) * g;
 		*v = o->beta2 * *v + (1 - o->beta2) * g * g;
-		double mean = *m / (1 - pow(o->beta1, x->t)), square = *v / (1 - pow(o->beta2, x->t));
+		double mean = *m / (1 - pow(o->beta1, x->t));
+		double square = *v / (1 - pow(o->beta2, x->t));
 		*w -= x->rate * decay * *w + x->rate * mean / (sqrt(square) + o->eps);
 	}
 }
@@ -211,7 +212,7 @@ idle(bool dormancy)
 	ok(memcmp(now.w, other.w, sizeof now.w) != 0, "%s: a busy expert moves", what);
 	now = snap(&x->down);
 	if (dormancy) {
-		ok(memcmp(&now, &was, sizeof was) == 0, "%s: an idle expert stays to the bit", what);
+		ok(memcmp(&now, &was, sizeof was) == 0, "%s: an idle expert stays as it is", what);
 	} else {
 		const double fix1 = 1 - pow(o.beta1, 2), fix2 = 1 - pow(o.beta2, 2);
 		double worst = 0;
@@ -249,17 +250,19 @@ schedules(void)
 			"%s: the first of ten steps of warm-up", name[k]);
 		is_real(optim_rate(kind, peak, 10, 1000000000, 4), peak / 2, 1e-8,
 			"%s: the fifth of ten", name[k]);
-		is_real(optim_rate(kind, peak, 10, 1000000000, 9), peak, 1e-8, "%s: the tenth of ten",
-			name[k]);
+		is_real(optim_rate(kind, peak, 10, 1000000000, 9), peak, 1e-8,
+			"%s: the tenth of ten", name[k]);
 	}
-	is_real(optim_rate(LR_COSINE, peak, 0, 1000, 500), (peak + tenth) / 2, 1e-15, "cosine: half");
+	is_real(optim_rate(LR_COSINE, peak, 0, 1000, 500), (peak + tenth) / 2, 1e-15,
+		"cosine: half");
 	is_real(optim_rate(LR_COSINE, peak, 0, 1200, 400), tenth + 0.75 * (peak - tenth), 1e-15,
 		"cosine: a third");
 	is_real(optim_rate(LR_LINEAR, peak, 100, 1000, 49), peak / 2 * (1 - 0.9 * 0.049), 1e-15,
 		"linear: the warm-up multiplies it");
 	is_real(optim_rate(LR_LINEAR, peak, 0, 1000, 250), peak - 0.25 * (peak - tenth), 1e-15,
 		"linear: a quarter");
-	is_real(optim_rate(LR_WSD, peak, 0, 1000, 800), peak, 1e-15, "wsd: constant for four fifths");
+	is_real(optim_rate(LR_WSD, peak, 0, 1000, 800), peak, 1e-15,
+		"wsd: constant for four fifths");
 	is_real(optim_rate(LR_WSD, peak, 0, 1000, 900), (peak + tenth) / 2, 1e-14,
 		"wsd: half of the last fifth");
 }
@@ -285,7 +288,7 @@ faults(void)
 	ok(at.layer == -1 && at.slot == -1, "outside the layers");
 	p->layer[1].expert[2]->up.g[17 * 36 - 1] = NAN;
 	ok(isnan(optim_norm(p, &at)), "a NaN gives a NaN");
-	is_text(at.name, "model.layers.1.mlp.experts.2.up_proj.weight", "the first tensor is named");
+	is_text(at.name, "model.layers.1.mlp.experts.2.up_proj.weight", "the first is named");
 	is_long(at.layer, 1, "its layer");
 	is_long(at.slot, 2, "its slot");
 	p->layer[0].norm2.g[3] = NAN;

@@ -35,7 +35,8 @@ counts(const char *name, long d, long L, long heads, long E, long ff)
 	is_real(shape_active(&s), (double)(V * d + L * (layer + K * one) + d), 0,
 		"%s: parameters that a token uses", name);
 	is_real(shape_flops(&s, (int)T),
-		3.0 * (double)(L * (2 * (3 * d * d + d * d) + 4 * T * d + 2 * d * E + K * 4 * d * ff) +
+		3.0 * (double)(L * (2 * (3 * d * d + d * d) + 4 * T * d + 2 * d * E +
+				    K * 4 * d * ff) +
 			       2 * d * V),
 		0, "%s: operations per token", name);
 	shape_free(&s);
@@ -86,7 +87,8 @@ bytes(const char *name, struct shape s, int e, int h)
 		before = mapped();
 		struct net *n = net_new(p, 3, 70, train);
 		after = mapped();
-		is_long((long)n->bytes, (long)net_bytes(&s, 3, 70, train), "%s: bytes of a net", name);
+		is_long((long)n->bytes, (long)net_bytes(&s, 3, 70, train), "%s: bytes of a net",
+			name);
 		/* the heap may grow by a few pages beside it */
 		is_real((double)((after - before) * page), (double)n->bytes, 300e3,
 			"%s: as many are mapped", name);
@@ -113,7 +115,8 @@ refused(struct shape s, int ne, const int *e, int nh, const int *h, const char *
 static void
 impossible(void)
 {
-	const int four = 4, zero = 0, minus = -3, two[] = {4, 4}, ragged[] = {4, 1}, h[] = {8, 8, 0, 8};
+	const int four = 4, zero = 0, minus = -3;
+	const int two[] = {4, 4}, ragged[] = {4, 1}, h[] = {8, 8, 0, 8};
 	struct shape s = reference(24, 3, 4);
 
 	s.heads = 5;

@@ -46,7 +46,8 @@ kills=0 done=0 odd=
 while [ $kills -lt 20 ] && read -r delay <&4; do
 	status=0
 	run="timeout -s KILL $delay"
-	train -j$((1 + (kills % 5 == 0))) --ckpt-every $((1 + kills % 4)) -o "kill$done" 2>killed || status=$?
+	train -j$((1 + (kills % 5 == 0))) --ckpt-every $((1 + kills % 4)) -o "kill$done" 2>killed ||
+		status=$?
 	case $status in
 	0) done=$((done + 1)) ;;
 	137) kills=$((kills + 1)) ;;
@@ -66,8 +67,8 @@ is "$(ls "kill$done" | grep -c tmp)" 0 "no temporary file stays"
 # The loss goes through a pipe that holds far less than the run writes: the run cannot end before
 # the reader has sent its signal.
 brief() {
-	exec moe-train --dim 8 --layers 1 --heads 1 --experts 2 --top-k 1 --hidden 8 --seq 8 --batch 1 \
-		--steps 4000 -j1 --ckpt-every 100000 --loss-csv "$@" a.txt
+	exec moe-train --dim 8 --layers 1 --heads 1 --experts 2 --top-k 1 --hidden 8 --seq 8 \
+		--batch 1 --steps 4000 -j1 --ckpt-every 100000 --loss-csv "$@" a.txt
 }
 (brief plain.csv -o plain)
 mkfifo pipe
@@ -108,8 +109,8 @@ status=0
 wait $pid || status=$?
 is "$status" 1 "SIGTERM before the first step: exit status"
 is "$(cat err)" "moe-train: interrupted before the first step" "one line says so"
-ok "and it can begin" moe-train --dim 8 --layers 1 --heads 1 --experts 2 --steps 3 --seq 8 -o early \
-	a.txt
+ok "and it can begin" moe-train --dim 8 --layers 1 --heads 1 --experts 2 --steps 3 --seq 8 \
+	-o early a.txt
 
 # --- CSVs changed behind its back ---
 sub() {

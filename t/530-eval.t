@@ -25,8 +25,8 @@ holds() {
 cd "$T" || exit 1
 words 20000 1 >a.txt
 words 5000 2 >v.txt
-moe-train -j1 --dim 32 --layers 2 --heads 2 --experts 4,6 --hidden 32 --seq 24 --batch 8 --steps 60 \
-	--lr 5e-3 --temperature 2:0.8 --val v.txt -o run a.txt
+moe-train -j1 --dim 32 --layers 2 --heads 2 --experts 4,6 --hidden 32 --seq 24 --batch 8 \
+	--steps 60 --lr 5e-3 --temperature 2:0.8 --val v.txt -o run a.txt
 model=run/ckpt.safetensors
 
 # --- the loss ---
@@ -75,7 +75,8 @@ is "$(column x.csv tokens | wc -l)" 10 "a row for each expert"
 is "$(tail -n +2 t.csv | wc -l)" "$((tokens * 2 * 2))" "a row for each token, layer and rank"
 is "$(awk -F, 'NR > 1 { n[$5 "," $7]++; f[$5 "," $7] += $6 == 0 } END { for (i in n)
 	print i "," n[i] "," f[i] }' t.csv | sort -t, -k1n -k2n)" \
-	"$(awk -F, -v t="$tokens" 'NR > 1 && $8 { printf "%d,%d,%d,%.0f\n", $2, $3, $8, $16 * t }' x.csv)" \
+	"$(awk -F, -v t="$tokens" 'NR > 1 && $8 { printf "%d,%d,%d,%.0f\n", $2, $3, $8, $16 * t }' \
+		x.csv)" \
 	"the census counts what the trace shows"
 is "$(awk -F, -v t="$tokens" 'NR > 1 { h[$2] += $17 * $16; q[$2] += $8 ? $8 / $10 : 0 } END {
 	for (l in h) printf "%.6f %.6f\n", h[l], q[l] / 2 / t }' x.csv | sort -u)" \
@@ -135,7 +136,8 @@ moe-train -j1 --dim 16 --layers 1 --heads 1 --experts 2 --hidden 16 --seq 16 --b
 ok "--bpe" sh -c 'printf "w1 w2" | moe-train --sample packed/ckpt.safetensors --bpe t.bpe \
 	--greedy --tokens 9 >bpe'
 is "$(head -c 5 bpe)" "w1 w2" "the prompt comes first"
-is "$(moe-data encode --bpe t.bpe bpe | wc -w | awk '{ print ($1 > 5) }')" 1 "then tokens of the table"
+is "$(moe-data encode --bpe t.bpe bpe | wc -w | awk '{ print ($1 > 5) }')" 1 \
+	"then tokens of the table"
 fails 1 "bytes for a model of more tokens" moe-train --eval run/ckpt.safetensors a.tok
 says '^moe-train: a.tok: 300 tokens known \(expected at most the model.s 256\)$' "told"
 fails 1 "a table for a model of fewer tokens" sh -c \

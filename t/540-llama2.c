@@ -27,7 +27,8 @@ static struct {
 	float score;
 } token[MOST];
 
-static char *slurp(const char *name, size_t *n)
+static char *
+slurp(const char *name, size_t *n)
 {
 	FILE *f = fopen(name, "rb");
 	char *p = NULL;
@@ -45,7 +46,8 @@ static char *slurp(const char *name, size_t *n)
 	return p;
 }
 
-static float *take(float **at, long n)
+static float *
+take(float **at, long n)
 {
 	float *p = *at;
 
@@ -53,7 +55,8 @@ static float *take(float **at, long n)
 	return p;
 }
 
-static void load_weights(char *file)
+static void
+load_weights(char *file)
 {
 	float *p = (float *)(file + sizeof c);
 	long C, L, H, kv;
@@ -78,7 +81,8 @@ static void load_weights(char *file)
 	values = calloc((size_t)(L * MOST * kv), sizeof *values);
 }
 
-static void load_tokens(const char *file)
+static void
+load_tokens(const char *file)
 {
 	const char *p = file + 4;
 
@@ -92,7 +96,8 @@ static void load_tokens(const char *file)
 	}
 }
 
-static void times(double *out, const float *w, const double *x, int rows, int cols)
+static void
+times(double *out, const float *w, const double *x, int rows, int cols)
 {
 	for (int i = 0; i < rows; i++) {
 		out[i] = 0;
@@ -101,7 +106,8 @@ static void times(double *out, const float *w, const double *x, int rows, int co
 	}
 }
 
-static void rms(double *out, const double *x, const float *w)
+static void
+rms(double *out, const double *x, const float *w)
 {
 	double sum = 0;
 
@@ -112,7 +118,8 @@ static void rms(double *out, const double *x, const float *w)
 }
 
 /* Neighbouring numbers of a head turn together. */
-static void turn(double *x, int n, int at)
+static void
+turn(double *x, int n, int at)
 {
 	const int size = c.dim / c.heads;
 
@@ -124,7 +131,8 @@ static void turn(double *x, int n, int at)
 	}
 }
 
-static void attend(double *out, const double *q, const double *k, const double *v, int at)
+static void
+attend(double *out, const double *q, const double *k, const double *v, int at)
 {
 	const int size = c.dim / c.heads, kv = size * c.kv_heads;
 
@@ -148,7 +156,8 @@ static void attend(double *out, const double *q, const double *k, const double *
 }
 
 /* Logits after a token at a position. */
-static void forward(int word, int at, double *logits)
+static void
+forward(int word, int at, double *logits)
 {
 	const int C = c.dim, H = c.hidden, kv = C / c.heads * c.kv_heads;
 	double x[C], n[C], q[C], y[C], o[C], g[H], u[H];
@@ -180,7 +189,8 @@ static void forward(int word, int at, double *logits)
 	times(logits, head, n, c.vocab, C);
 }
 
-static int find(const char *s, int n)
+static int
+find(const char *s, int n)
 {
 	for (int i = 0; i < c.vocab; i++)
 		if (token[i].n == n && memcmp(token[i].text, s, (size_t)n) == 0)
@@ -189,7 +199,8 @@ static int find(const char *s, int n)
 }
 
 /* The best-scored neighbours that make a token are joined, again and again; the leftmost first. */
-static int join(int *v, int n)
+static int
+join(int *v, int n)
 {
 	for (;;) {
 		double best = -1e10;
@@ -213,7 +224,8 @@ static int join(int *v, int n)
 	}
 }
 
-static int encode(const char *s, int *v)
+static int
+encode(const char *s, int *v)
 {
 	int n = 0, k, t;
 
@@ -231,7 +243,8 @@ static int encode(const char *s, int *v)
 	return join(v, n);
 }
 
-static void print(FILE *f, int before, int word)
+static void
+print(FILE *f, int before, int word)
 {
 	const char *s = token[word].text;
 	unsigned byte;
@@ -245,7 +258,8 @@ static void print(FILE *f, int before, int word)
 }
 
 /* The prompt and at most `more` likeliest tokens after it; *close: two logits were nearly equal. */
-static char *continued(const char *prompt, int more, bool *close)
+static char *
+continued(const char *prompt, int more, bool *close)
 {
 	int v[MOST] = {BOS}, count = 1 + encode(prompt, v + 1), word = BOS, next;
 	double z[MOST];
@@ -276,7 +290,8 @@ static char *continued(const char *prompt, int more, bool *close)
 static char *command(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* What a command prints; aborts the test when it fails. */
-static char *command(const char *fmt, ...)
+static char *
+command(const char *fmt, ...)
 {
 	char line[2048], *text;
 	size_t n;
@@ -296,13 +311,14 @@ static char *command(const char *fmt, ...)
 	return text;
 }
 
-static void check_text(const char *bin, const char *model, const char *prompt, int more)
+static void
+check_text(const char *bin, const char *model, const char *prompt, int more)
 {
 	const char *in = temp_text("prompt", prompt);
 	bool close;
 	char *want = continued(prompt, more, &close);
-	char *got = command("%s/moe-train -j1 --sample %s --greedy --llama2 %s --tokens %d <%s", bin, model,
-			    TOKENIZER, more, in);
+	char *got = command("%s/moe-train -j1 --sample %s --greedy --llama2 %s --tokens %d <%s",
+			    bin, model, TOKENIZER, more, in);
 
 	ok(!close, "a prompt of %zu bytes: no two tokens are nearly as likely", strlen(prompt));
 	is_text(got, want, "a prompt of %zu bytes and %d tokens", strlen(prompt), more);
@@ -311,7 +327,8 @@ static void check_text(const char *bin, const char *model, const char *prompt, i
 }
 
 /* Mean loss over whole windows of packed tokens. */
-static double loss_of(const unsigned char *v, long n, int seq, long *tokens)
+static double
+loss_of(const unsigned char *v, long n, int seq, long *tokens)
 {
 	double z[MOST], sum = 0;
 
@@ -331,7 +348,8 @@ static double loss_of(const unsigned char *v, long n, int seq, long *tokens)
 	return sum / (double)*tokens;
 }
 
-static void check_loss(const char *bin, const char *model)
+static void
+check_loss(const char *bin, const char *model)
 {
 	const char *pack = temp("stories.tok");
 	long tokens = 0, got_tokens = 0;
@@ -339,8 +357,8 @@ static void check_loss(const char *bin, const char *model)
 	size_t n;
 	char *v, *out;
 
-	free(command("head -c 4000 %s | %s/moe-data pack --llama2 %s -o %s -", STORIES, bin, TOKENIZER,
-		     pack));
+	free(command("head -c 4000 %s | %s/moe-data pack --llama2 %s -o %s -", STORIES, bin,
+		     TOKENIZER, pack));
 	v = slurp(pack, &n);
 	want = loss_of((unsigned char *)v + 128, (long)(n - 128) / 2, 100, &tokens);
 	out = command("%s/moe-train --eval %s --seq 100 %s | tail -n 1", bin, model, pack);
@@ -352,7 +370,8 @@ static void check_loss(const char *bin, const char *model)
 	free(v);
 }
 
-int main(void)
+int
+main(void)
 {
 	const char *bin = getenv("B") ? getenv("B") : "bin";
 	const char *model = temp("model"), *experts = temp("experts");

@@ -6,8 +6,9 @@
 
 enum { WORDS = 64 };
 
-/* Run `$B/moe-train` with options between blanks, stdout to a file; its peak resident set, bytes. */
-static double peak_of(const char *options, const char *out)
+/* Run $B/moe-train with options between blanks, stdout to a file; its peak resident set, bytes. */
+static double
+peak_of(const char *options, const char *out)
 {
 	const char *bin = getenv("B") ? getenv("B") : "bin";
 	char path[512], line[1024], *rest = line, *argv[WORDS];
@@ -34,7 +35,8 @@ static double peak_of(const char *options, const char *out)
 }
 
 /* The value of a quantity in --dry-run's CSV. */
-static double quantity(const char *file, const char *name)
+static double
+quantity(const char *file, const char *name)
 {
 	char line[256];
 	double x = NAN;
@@ -49,7 +51,8 @@ static double quantity(const char *file, const char *name)
 	return x;
 }
 
-static void check(const char *shape, const char *data, double params, double flops)
+static void
+check(const char *shape, const char *data, double params, double flops)
 {
 	char line[768];
 	const char *plan = temp("plan"), *run = temp("run");
@@ -71,12 +74,15 @@ static void check(const char *shape, const char *data, double params, double flo
 	ok(system(line) == 0, "%s", line);
 }
 
-int main(void)
+int
+main(void)
 {
 	static char text[1 << 20];
 	const char *data;
-	double nano = 2 * (4.0 * 128 * 128 + 8 * 128 + 8 * 2 * 128 * 512 + 2 * 128) + 128 + 256 * 128;
-	double wide = 2 * (4.0 * 128 * 128 + 64 * 128 + 64 * 2 * 128 * 128 + 2 * 128) + 128 + 256 * 128;
+	double nano =
+		2 * (4.0 * 128 * 128 + 8 * 128 + 8 * 2 * 128 * 512 + 2 * 128) + 128 + 256 * 128;
+	double wide =
+		2 * (4.0 * 128 * 128 + 64 * 128 + 64 * 2 * 128 * 128 + 2 * 128) + 128 + 256 * 128;
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
 	skip_all("a sanitizer has memory of its own");

@@ -22,11 +22,12 @@ refused() {
 	shift 3
 	"$@" >"$T/out" 2>"$T/err" || status=$?
 	lines=$(wc -l <"$T/err")
-	if [ "$status $lines" = "$want 1" ] && ! [ -s "$T/out" ] && grep -Eq -e "$pattern" "$T/err"; then
+	if [ "$status $lines" = "$want 1" ] && ! [ -s "$T/out" ] &&
+		grep -Eq -e "$pattern" "$T/err"; then
 		pass "$name"
 	else
 		fail "$name" "exit status $want and one line that matches $pattern" \
-			"$status, $lines lines, $(wc -c <"$T/out") bytes of output: $(head "$T/err")"
+			"$status, $lines lines, $(wc -c <"$T/out") bytes out: $(head "$T/err")"
 	fi
 }
 
@@ -96,7 +97,8 @@ printf 'moe-tokens 1 vocab 300' >cut.tok
 refused 1 '^moe-train: cut.tok: packed tokens cut in their header' "a cut pack" train -o r cut.tok
 refused 1 '^moe-train: --vocab 100 \(expected at least the data.s 256' "a vocabulary too small" \
 	train --vocab 100 -o r a.txt
-refused 1 '^moe-train: a.txt(/r)?: (Not a directory|File exists)' "a directory under a file" train -o a.txt/r a.txt
+refused 1 '^moe-train: a.txt(/r)?: (Not a directory|File exists)' "a directory under a file" \
+	train -o a.txt/r a.txt
 is "$(ls -d r 2>&1 | grep -c 'No such')" 1 "none of these has begun a run"
 
 # --- damaged checkpoints ---
@@ -170,8 +172,8 @@ edit bad.st 'substr($data, at("model.norm.weight"), 4) = pack "V", 0xff800000'
 all "an infinity" "tensor model.norm.weight holds a value that is not finite"
 edit bad.st '$head =~ s/"'$up'"/"model.layers.1.mlp.experts.1.sideways"/'
 all "a missing tensor" "tensor $up is missing"
-more='$head =~ s/\}( *)$/sprintf(",\"%s\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[%d,%d]}}",
-	$name, length $data, 4 + length $data)/e; $data .= "\0\0\0\0"'
+more='my $n = length $data; my $m = $n + 4;
+	$head =~ s/\} *$/,"$name":{"dtype":"F32","shape":[1],"data_offsets":[$n,$m]}}/; $data .= "\0\0\0\0"'
 for name in model.layers.1.mlp.experts.2.up_proj.weight model.layers.2.input_layernorm.weight bias \
 	optim.m.model.extra optim.m.bias census.2.sums census.0.other; do
 	edit bad.st "\$name = '$name'; $more"
@@ -332,7 +334,8 @@ refused 1 '^moe-train: v.txt: the loss is not finite' "--eval does not print it"
 # An expert that is never chosen, whose weights the decay alone drives out of range.
 edit big.st '$name = "model.layers.1.mlp.gate.e_score_correction_bias"; '"$more"';
 	$head =~ s/("$name".*?"shape":\[)1\](.*?,)(\d+)\]/"${1}2]$2" . ($3 + 4) . "]"/e;
-	$data .= pack "f<", -100; my $a = at("'$up'"); substr($data, $a, 1024) = pack("f<", 1e38) x 256'
+	$data .= pack "f<", -100; my $a = at("'$up'");
+	substr($data, $a, 1024) = pack("f<", 1e38) x 256'
 rm -rf big
 refused 1 "^moe-train: step 5: $up is not finite, layer 1, expert 3; the checkpoint before" \
 	"a weight that overflows" train --top-k 1 --steps 8 --lr 10 --wd 10 --ckpt-every 1 \

@@ -1,6 +1,6 @@
 /*
- * A run's checkpoint is loaded whole or not at all: cut at every length, flipped at every byte, each
- * tensor in turn missing, renamed, misshapen, or with a value that is not finite.
+ * A run's checkpoint is loaded whole or not at all: cut at every length, flipped at every byte,
+ * each tensor in turn missing, renamed, misshapen, or with a value that is not finite.
  */
 #include "base/err.h"
 #include "base/file.h"
@@ -9,7 +9,8 @@
 #include "train/state.h"
 
 /* Everything that a resumed run reads. -1 when any of it is refused. */
-static int load(const char *file, enum state_use use)
+static int
+load(const char *file, enum state_use use)
 {
 	struct ckpt *k = ckpt_open(file);
 	struct recipe_book b;
@@ -33,7 +34,8 @@ static int load(const char *file, enum state_use use)
 	return bad;
 }
 
-static void tiny(struct recipe_book *b, const char *more)
+static void
+tiny(struct recipe_book *b, const char *more)
 {
 	char text[512];
 
@@ -43,7 +45,8 @@ static void tiny(struct recipe_book *b, const char *more)
 		abort();
 }
 
-static void fill(void *arg, struct tensor *t, int layer, int slot)
+static void
+fill(void *arg, struct tensor *t, int layer, int slot)
 {
 	float *x = arg;
 
@@ -56,7 +59,8 @@ static void fill(void *arg, struct tensor *t, int layer, int slot)
 }
 
 /* Write a checkpoint with something in every place. */
-static void save(const char *file, const char *more)
+static void
+save(const char *file, const char *more)
 {
 	struct recipe_book b;
 	struct shape s;
@@ -90,7 +94,8 @@ static void save(const char *file, const char *more)
 }
 
 /* What is read is written again, to the byte. */
-static void round_trip(const char *file, const char *name)
+static void
+round_trip(const char *file, const char *name)
 {
 	struct ckpt *k = ckpt_open(file);
 	struct recipe_book b;
@@ -123,7 +128,8 @@ static void round_trip(const char *file, const char *name)
 	ckpt_close(k);
 }
 
-static void damage(const char *file)
+static void
+damage(const char *file)
 {
 	size_t n = 0;
 	char *p = file_slurp(file, &n);
@@ -148,11 +154,12 @@ static void damage(const char *file)
 }
 
 enum change { NOTHING, MISSING, RENAMED, TURNED, SPLIT, NOT_FINITE, HALF, CHANGES };
-static const char *const changes[] = {"as it is", "missing",    "renamed",	"turned",
+static const char *const changes[] = {"as it is", "missing",	"renamed",   "turned",
 				      "split",	  "not finite", "not floats"};
 
 /* The file as one from elsewhere, with tensor `at` changed; false where that is no change. */
-static bool change(const struct ckpt *k, int at, enum change how, const char *to)
+static bool
+change(const struct ckpt *k, int at, enum change how, const char *to)
 {
 	static const float bad[16] = {0, INFINITY};
 	struct ckpt_out *o = ckpt_out_new();
@@ -171,8 +178,8 @@ static bool change(const struct ckpt *k, int at, enum change how, const char *to
 		snprintf(name, sizeof name, "%s%s", t->name, i == at && how == RENAMED ? "x" : "");
 		changed |= i == at && (how == MISSING || how == RENAMED || how == SPLIT ||
 				       (how == TURNED && t->dims == 2 && shape[0] != shape[1]) ||
-				       (how == NOT_FINITE && t->bytes <= sizeof bad && t->bytes > 4 &&
-					t->type == CKPT_F32) ||
+				       (how == NOT_FINITE && t->bytes <= sizeof bad &&
+					t->bytes > 4 && t->type == CKPT_F32) ||
 				       (how == HALF && t->type == CKPT_F32));
 		if (i != at || how == RENAMED || how == NOTHING)
 			ckpt_out_raw(o, name, v, t->type, t->dims, t->shape);
@@ -193,7 +200,8 @@ static bool change(const struct ckpt *k, int at, enum change how, const char *to
 	return changed;
 }
 
-static void misshape(const char *file)
+static void
+misshape(const char *file)
 {
 	struct ckpt *k = ckpt_open(file);
 	const char *bad = temp("changed");
@@ -212,7 +220,8 @@ static void misshape(const char *file)
 			tried++;
 			refused += load(bad, STATE_RESUME) != 0 && load(bad, STATE_START) != 0;
 			if (strncmp(name, "census.", 7) == 0 && how != RENAMED)
-				refused += load(bad, STATE_RESUME) != 0 && load(bad, STATE_START) == 0;
+				refused +=
+					load(bad, STATE_RESUME) != 0 && load(bad, STATE_START) == 0;
 			if (strncmp(name, "model.", 6) == 0)
 				used += load(bad, STATE_USE) == 0;
 		}
@@ -224,7 +233,8 @@ static void misshape(const char *file)
 }
 
 /* What is not finite is not written. */
-static void poison(void)
+static void
+poison(void)
 {
 	struct recipe_book b;
 	struct shape s;
@@ -237,7 +247,8 @@ static void poison(void)
 	is_long(state_save(&(struct state){p, NULL, 5, "", ""}, temp("none")), -1,
 		"a tensor that is not finite is not written");
 	is_text(err_text(),
-		"step 5: optim.v.model.layers.0.mlp.experts.1.up_proj.weight is not finite, layer 0, "
+		"step 5: optim.v.model.layers.0.mlp.experts.1.up_proj.weight is not finite, layer "
+		"0, "
 		"expert 1; the checkpoint before it is kept",
 		"and named");
 	ok(!file_exists(temp("none")), "nothing is written");
@@ -251,7 +262,8 @@ static void poison(void)
 	recipe_close(&b);
 }
 
-int main(void)
+int
+main(void)
 {
 	static const char *const more[] = {"", "dense 1\n", "router mlp\nact swiglu\nuntied 1\n"};
 

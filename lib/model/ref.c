@@ -184,7 +184,8 @@ rotate(const struct run *u, int heads, double *x)
 
 /* y_t = sum_{s <= t} softmax_s(<q_t, k_s> / sqrt d) v_s, of one head of one sequence */
 static void
-attend(int seq, int d, const double *q, long ldq, const double *k, const double *v, long ldk, double *y)
+attend(int seq, int d, const double *q, long ldq, const double *k, const double *v, long ldk,
+       double *y)
 {
 	double *p = reals(seq);
 
@@ -212,7 +213,8 @@ attention(const struct run *u, const struct layer *l, double *x)
 	rotate(u, kv, k);
 	for (long b = 0; b < u->batch; b++)
 		for (int h = 0; h < heads; h++) {
-			long at = b * u->seq * c + h * d, from = b * u->seq * ldk + h / (heads / kv) * d;
+			long at = b * u->seq * c + h * d;
+			long from = b * u->seq * ldk + h / (heads / kv) * d;
 			attend(u->seq, d, q + at, c, k + from, v + from, ldk, y + at);
 		}
 	double *o = through(u, y, &l->o);
@@ -379,7 +381,8 @@ head(const struct run *u, const double *x, const int32_t *out)
 {
 	const struct param *p = u->r->param;
 	const long v = u->s->vocab;
-	double *n = normalised(u, x, &p->norm), *z = through(u, n, p->head.rows ? &p->head : &p->embed);
+	double *n = normalised(u, x, &p->norm);
+	double *z = through(u, n, p->head.rows ? &p->head : &p->embed);
 	double mean = 0;
 
 	memcpy(u->r->logits, z, (size_t)(u->n * v) * sizeof *z);
@@ -459,11 +462,12 @@ static void
 fill(void *arg, struct tensor *t, int layer, int slot)
 {
 	struct check *c = arg;
-	const double size = layer < 0 ? 0.5 : 1.5 / sqrt((double)t->cols);
+	const double mean = t->flat ? 1 : 0;
+	const double size = t->flat ? 0.3 : layer < 0 ? 0.5 : 1.5 / sqrt((double)t->cols);
 
 	(void)slot;
 	for (long i = 0; i < t->rows * t->cols; i++)
-		t->w[i] = (float)(t->flat ? 1 + 0.3 * rng_normal(&c->rng) : size * rng_normal(&c->rng));
+		t->w[i] = (float)(mean + size * rng_normal(&c->rng));
 }
 
 static void

@@ -31,15 +31,15 @@ layer_set(struct shape *s, int l, int e, int nhidden, const int *hidden)
 	if (s->top_k > e)
 		return err_set("top-k %d of %d experts in layer %d", s->top_k, e, l);
 	if (nhidden != 1 && nhidden != e)
-		return err_set("%d widths for the %d experts of layer %d (expected 1 or %d)", nhidden, e,
-			       l, e);
+		return err_set("%d widths for the %d experts of layer %d (expected 1 or %d)",
+			       nhidden, e, l, e);
 	s->experts[l] = e;
 	s->hidden[l] = mem_zero((size_t)e, sizeof **s->hidden);
 	for (int i = 0; i < e; i++) {
 		s->hidden[l][i] = hidden[nhidden == 1 ? 0 : i];
 		if (s->hidden[l][i] < 1)
-			return err_set("expert %d of layer %d has width %d (expected 1 or more)", i, l,
-				       s->hidden[l][i]);
+			return err_set("expert %d of layer %d has width %d (expected 1 or more)", i,
+				       l, s->hidden[l][i]);
 	}
 	return 0;
 }
@@ -56,11 +56,13 @@ shape_set(struct shape *s, int nexperts, const int *experts, int nhidden, const 
 		s->top_k = 1;
 	s->experts = mem_zero((size_t)s->layers, sizeof *s->experts);
 	s->hidden = mem_zero((size_t)s->layers, sizeof *s->hidden);
-	for (int l = 0; l < s->layers; l++)
-		if (layer_set(s, l, s->dense ? 1 : experts[nexperts == 1 ? 0 : l], nhidden, hidden)) {
+	for (int l = 0; l < s->layers; l++) {
+		int e = s->dense ? 1 : experts[nexperts == 1 ? 0 : l];
+		if (layer_set(s, l, e, nhidden, hidden) != 0) {
 			shape_free(s);
 			return -1;
 		}
+	}
 	return 0;
 }
 

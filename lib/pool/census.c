@@ -10,8 +10,8 @@
 const char census_expert_columns[] =
 	"step,layer,slot,expert,parent,born,tier,tokens,demand,quality,exclusivity,flops,fitness,"
 	"effective,vitality,usage,accuracy,class,left";
-const char census_layer_columns[] =
-	"step,layer,balance,z,entropy,maxvio,usage_q25,usage_median,usage_q75,dead,gini,coactivation";
+const char census_layer_columns[] = "step,layer,balance,z,entropy,maxvio,usage_q25,usage_median,"
+				    "usage_q75,dead,gini,coactivation";
 
 struct census *
 census_new(const struct shape *s)
@@ -163,7 +163,8 @@ census_write_experts(const struct census *c, const struct param *p, long step, s
 		const struct census_layer *l = &c->layer[i];
 		const double all = routed(l);
 		for (int e = 0; e < l->experts; e++)
-			if (write_expert(&r, l, p->layer[i].expert[e], all, step, i, e, --left) != 0)
+			if (write_expert(&r, l, p->layer[i].expert[e], all, step, i, e, --left) !=
+			    0)
 				return -1;
 	}
 	return 0;
@@ -298,8 +299,8 @@ get_layer(struct census_layer *l, const struct ckpt *k, int layer)
 	for (uint64_t i = 0; i < e; i++)
 		sum += l->sum[i].loss;
 	if (!isfinite(sum + l->balance + l->z + l->entropy))
-		return err_set("%s: the census of layer %d holds a value that is not finite", k->name,
-			       layer);
+		return err_set("%s: the census of layer %d holds a value that is not finite",
+			       k->name, layer);
 	return 0;
 }
 

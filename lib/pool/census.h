@@ -10,19 +10,19 @@
  * window that was interrupted and resumed gives the same bytes.  See moe-run(5).
  */
 struct census_sum {
-	int64_t tokens;	   /* routed here by any of the K choices */
-	int64_t first;	   /* by the first choice */
-	int64_t clear;	   /* first choice, and p1 - p2 > 0.1 */
-	int64_t hits;	   /* first choice, and the prediction was right */
-	double loss;	   /* of the tokens routed here, nats */
+	int64_t tokens; /* routed here by any of the K choices */
+	int64_t first;	/* by the first choice */
+	int64_t clear;	/* first choice, and p1 - p2 > 0.1 */
+	int64_t hits;	/* first choice, and the prediction was right */
+	double loss;	/* of the tokens routed here, nats */
 };
 
 enum { CENSUS_PAIRS = 256 };
 
 struct census_layer {
 	int experts;
-	struct census_sum *sum;	 /* [E] */
-	int64_t *pair;		 /* [E, E] tokens that use both i < j; NULL if E > CENSUS_PAIRS */
+	struct census_sum *sum; /* [E] */
+	int64_t *pair;		/* [E, E] tokens that use both i < j; NULL if E > CENSUS_PAIRS */
 	/* Of the window; these five are saved as they lie. */
 	int64_t tokens, batches;
 	double balance, z, entropy; /* sums over batches of struct route_stat */

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 int
-eval_run(struct net *n, const struct net_how *how, const struct tokens *data, size_t from, size_t to,
-	 eval_fn *seen, void *arg, struct eval *out)
+eval_run(struct net *n, const struct net_how *how, const struct tokens *data, size_t from,
+	 size_t to, eval_fn *seen, void *arg, struct eval *out)
 {
 	/* Random routing goes by the step and the place in the batch: one window at a time. */
 	const bool random = n->param->shape.router == ROUTER_RANDOM;

@@ -37,15 +37,16 @@ recipe_init(struct recipe *r)
 
 enum { LEAST_VOCAB = 2 };
 
-#define ROW(name, letter, kind, member, lo, hi, words, kept, help)                                 \
-	{                                                                                          \
-		name, letter, kind, offsetof(struct recipe, member), lo, hi, words, kept, help     \
+#define ROW(name, letter, kind, member, lo, hi, words, kept, help)                             \
+	{                                                                                      \
+		name, letter, kind, offsetof(struct recipe, member), lo, hi, words, kept, help \
 	}
 static const struct opt rows[] = {
 	ROW("task", 0, OPT_ENUM, task, 0, 0, "lm", true, "what is trained: a language model"),
 	ROW("config", 0, OPT_ENUM, config, 0, 0, "none|nano|base|wide", false,
 	    "a reference shape; other options override it"),
-	ROW("vocab", 0, OPT_INT, vocab, LEAST_VOCAB, 1 << 20, "N", true, "tokens known; else the data's"),
+	ROW("vocab", 0, OPT_INT, vocab, LEAST_VOCAB, 1 << 20, "N", true,
+	    "tokens known; else the data's"),
 	ROW("dim", 0, OPT_INT, dim, 2, 1 << 15, "N", true, "width of the residual stream"),
 	ROW("layers", 0, OPT_INT, layers, 1, 1024, "N", true, "blocks"),
 	ROW("heads", 0, OPT_INT, heads, 1, 1024, "N", true, "attention heads"),
@@ -129,8 +130,8 @@ recipe_rows(struct opt *row, size_t at)
 int
 recipe_preset(struct opt_table *t, struct recipe *r)
 {
-	static const char *const name[] = {"dim", "layers", "heads", "experts", "hidden", "top-k",
-					   "seq", "batch"};
+	static const char *const name[] = {"dim",    "layers", "heads", "experts",
+					   "hidden", "top-k",  "seq",	"batch"};
 	static const char *const value[][8] = {
 		{"128", "2", "4", "8", "512", "2", "256", "16"},
 		{"256", "6", "8", "8", "1024", "2", "256", "16"},

@@ -61,7 +61,8 @@ check_mark(const char *path, uint64_t bytes, uint32_t crc)
 	if (file_crc(path, bytes, &found) != 0)
 		return -1;
 	if (found != crc)
-		return err_set("%s: its first %" PRIu64 " bytes are not those of this run", path, bytes);
+		return err_set("%s: its first %" PRIu64 " bytes are not those of this run", path,
+			       bytes);
 	return 0;
 }
 

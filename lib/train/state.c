@@ -221,8 +221,9 @@ check_known(const struct get *g, int layers)
 	for (int i = 0; i < g->k->n; i++) {
 		const struct ckpt_tensor *t = &g->k->tensor[i];
 		if (!g->known[i] && !fits(g, t) && !census_owns(t->name, layers))
-			return err_set("%s: tensor %s is not part of the model that the recipe gives",
-				       g->k->name, t->name);
+			return err_set(
+				"%s: tensor %s is not part of the model that the recipe gives",
+				g->k->name, t->name);
 	}
 	return 0;
 }
@@ -279,8 +280,9 @@ get_ledger(const struct ckpt *k, struct param *p)
 				       (int)strcspn(at, "\n"), at);
 	for (int l = 0; l < p->shape.layers; l++)
 		experts += p->layer[l].experts;
-	return experts == 0 ? 0 : err_set("%s: the ledger does not have one line for each expert",
-					  k->name);
+	return experts == 0
+		       ? 0
+		       : err_set("%s: the ledger does not have one line for each expert", k->name);
 }
 
 /* A small file cannot hold a large model: known before memory is taken. */
@@ -291,8 +293,8 @@ check_size(const struct ckpt *k, const struct shape *s)
 
 	if (last && (double)shape_params(s) <= (double)(last->offset + last->bytes))
 		return 0;
-	return err_set("%s: too small for the model that its recipe gives (%ld parameters)", k->name,
-		       shape_params(s));
+	return err_set("%s: too small for the model that its recipe gives (%ld parameters)",
+		       k->name, shape_params(s));
 }
 
 static int
@@ -304,7 +306,8 @@ get_all(struct get *g, enum state_use use, struct param *p)
 	if (use == STATE_RESUME || (use == STATE_START && has_moments(g->k)))
 		for (g->part = FIRST; g->part < PARTS; g->part++)
 			param_each(p, get_tensor, g);
-	return g->failed || check_known(g, p->shape.layers) != 0 || get_ledger(g->k, p) != 0 ? -1 : 0;
+	return g->failed || check_known(g, p->shape.layers) != 0 || get_ledger(g->k, p) != 0 ? -1
+											     : 0;
 }
 
 int

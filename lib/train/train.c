@@ -36,17 +36,17 @@ struct loop {
 	struct schedule data;
 	struct val *val;
 	int vals;
-	char *text;    /* the recipe as stored and compared */
-	char *ckpt;    /* path of the checkpoint */
-	int lock;      /* of the directory, or -1 */
+	char *text; /* the recipe as stored and compared */
+	char *ckpt; /* path of the checkpoint */
+	int lock;   /* of the directory, or -1 */
 	struct param *param;
 	struct net *net;
 	struct census *census;
 	struct run run;
 	struct file *timing;
-	long step;     /* steps done */
+	long step; /* steps done */
 	int32_t *in, *out;
-	double *load;  /* [sum of E] rows per expert in this step, for the bias */
+	double *load; /* [sum of E] rows per expert in this step, for the bias */
 	double *val_loss;
 	/* of the step in hand */
 	double loss, norm, rate;
@@ -90,13 +90,15 @@ vals_check(const struct loop *l)
 			return err_set("%s: %d tokens known (expected at most the model's %d)",
 				       v->data->file, v->data->vocab, r->vocab);
 		if (v->to - v->from < (size_t)r->seq + 1)
-			return err_set("%s: %zu tokens to validate on (expected at least %d, one window)",
-				       v->data->file, v->to - v->from, r->seq + 1);
+			return err_set(
+				"%s: %zu tokens to validate on (expected at least %d, one window)",
+				v->data->file, v->to - v->from, r->seq + 1);
 		for (int j = 0; j < i; j++)
 			if (strcmp(v->name, l->val[j].name) == 0)
-				return err_set("two texts to validate on are called %s (write NAME=%s to "
-					       "tell them apart)",
-					       v->name, v->data->file);
+				return err_set(
+					"two texts to validate on are called %s (write NAME=%s to "
+					"tell them apart)",
+					v->name, v->data->file);
 	}
 	return 0;
 }
@@ -127,7 +129,8 @@ recipe_text(struct loop *l)
 			l->data.data[i]->crc);
 	for (int i = 0; i < l->vals; i++)
 		if (l->val[i].own)
-			made_of(f, "val", l->val[i].name, 0, l->val[i].data->bytes, l->val[i].data->crc);
+			made_of(f, "val", l->val[i].name, 0, l->val[i].data->bytes,
+				l->val[i].data->crc);
 	if (from) {
 		if (file_size(from, &bytes) != 0 || file_crc(from, bytes, &crc) != 0) {
 			fclose(f);
@@ -166,8 +169,9 @@ check_made_of(const struct loop *l)
 				commanded(l->t->table, kind[j][1]);
 		free(line);
 		if (!good)
-			return err_set("the data is not what the recipe was made with: no file is \"%s\"",
-				       was);
+			return err_set(
+				"the data is not what the recipe was made with: no file is \"%s\"",
+				was);
 	}
 	return 0;
 }
@@ -250,7 +254,8 @@ sources_text(const struct loop *l)
 	char *text;
 
 	for (int i = 0; i < t.n; i++)
-		row[i].recipe = strcmp(row[i].name, "data") == 0 || strcmp(row[i].name, "val") == 0 ||
+		row[i].recipe = strcmp(row[i].name, "data") == 0 ||
+				strcmp(row[i].name, "val") == 0 ||
 				strcmp(row[i].name, "resume-from") == 0;
 	for (int i = 0; i < l->data.n; i++) {
 		text = mem_text("%s=%s@%ld", l->data.data[i]->name, l->data.data[i]->file,
@@ -305,8 +310,8 @@ open_csvs(struct loop *l, const char *marks)
 	const bool wanted[RUN_CSVS] = {true, true, true, true, l->r->trace};
 	char *loss = mem_copy("step,domain,tokens,loss,val_loss,lr,grad_norm,load_balance,"
 			      "load_balance_weighted,z,z_weighted,entropy,entropy_weighted");
-	const char *head[RUN_CSVS] = {NULL, census_expert_columns, event_columns, census_layer_columns,
-				      NULL};
+	const char *head[RUN_CSVS] = {NULL, census_expert_columns, event_columns,
+				      census_layer_columns, NULL};
 	int bad = run_open(&l->run, l->t->dir, l->t->csv, wanted, marks);
 
 	for (int i = 1; i < l->vals; i++) {
@@ -351,8 +356,8 @@ take_over(struct loop *l, const struct ckpt *k)
 	if ((l->step = state_step(k)) < 0)
 		return -1;
 	if (l->step >= l->r->steps)
-		return err_set("%s: is at step %ld (expected one before --steps %ld)", k->name, l->step,
-			       l->r->steps);
+		return err_set("%s: is at step %ld (expected one before --steps %ld)", k->name,
+			       l->step, l->r->steps);
 	return state_params(k, l->r, STATE_START, &l->param);
 }
 
@@ -392,14 +397,15 @@ how(const struct loop *l, int micro)
 {
 	const struct recipe *r = l->r;
 
-	return (struct net_how){.temperature = (float)recipe_temperature(r, l->step),
-				.aux = {(float)r->load_balance, (float)r->z_loss, (float)r->entropy},
-				.seed = (uint64_t)r->seed,
-				.step = l->step * r->accum + micro,
-				.scale = 1 / (float)r->accum,
-				.back = true,
-				.add = micro > 0,
-				.random = l->step < r->random_warmup};
+	return (struct net_how){
+		.temperature = (float)recipe_temperature(r, l->step),
+		.aux = {(float)r->load_balance, (float)r->z_loss, (float)r->entropy},
+		.seed = (uint64_t)r->seed,
+		.step = l->step * r->accum + micro,
+		.scale = 1 / (float)r->accum,
+		.back = true,
+		.add = micro > 0,
+		.random = l->step < r->random_warmup};
 }
 
 static int
@@ -412,8 +418,8 @@ not_finite(const struct loop *l, long step, const char *what, int layer, int slo
 			 (long long)l->param->layer[layer].expert[slot]->id);
 	else if (layer >= 0)
 		snprintf(place, sizeof place, ", layer %d", layer);
-	return err_set("step %ld: the %s is not finite%s; the checkpoint before it is kept", step, what,
-		       place);
+	return err_set("step %ld: the %s is not finite%s; the checkpoint before it is kept", step,
+		       what, place);
 }
 
 static int
@@ -510,7 +516,8 @@ gradient(struct loop *l)
 	l->loss = 0;
 	for (int m = 0; m < r->accum; m++) {
 		struct net_how h = how(l, m);
-		schedule_batch(&l->data, (uint64_t)r->seed, l->step, m, r->batch, r->seq, l->in, l->out);
+		schedule_batch(&l->data, (uint64_t)r->seed, l->step, m, r->batch, r->seq, l->in,
+			       l->out);
 		net_forward(l->net, &h, r->batch, r->seq, l->in, l->out, &loss);
 		if (!isfinite(loss.loss))
 			return bad_loss(l, l->step + 1, "loss");
@@ -655,16 +662,15 @@ tell(const struct loop *l, const char *domain, bool validated, double seconds)
 	const struct recipe *r = l->r;
 	const double speed = (double)r->batch * r->seq * r->accum / seconds;
 
-	l->t->progress(l->t->arg,
-		       &(struct train_progress){
-			       .step = l->step,
-			       .steps = r->steps,
-			       .domain = domain,
-			       .loss = l->loss,
-			       .val_loss = validated && l->vals ? l->val_loss[0] : NAN,
-			       .rate = l->rate,
-			       .tokens_per_s = speed,
-			       .flops = speed * shape_flops(&l->param->shape, r->seq)});
+	l->t->progress(l->t->arg, &(struct train_progress){
+					  .step = l->step,
+					  .steps = r->steps,
+					  .domain = domain,
+					  .loss = l->loss,
+					  .val_loss = validated && l->vals ? l->val_loss[0] : NAN,
+					  .rate = l->rate,
+					  .tokens_per_s = speed,
+					  .flops = speed * shape_flops(&l->param->shape, r->seq)});
 }
 
 /* A step and its rows. */
@@ -686,8 +692,8 @@ advance(struct loop *l)
 	end = tick_now();
 	l->step++;
 	check = l->step == r->steps || (r->val_every && l->step % r->val_every == 0);
-	if ((l->timing && timing_row(l, before, end - start, end - middle) != 0) || tables(l) != 0 ||
-	    (check && validate(l) != 0) || loss_row(l, domain, check) != 0)
+	if ((l->timing && timing_row(l, before, end - start, end - middle) != 0) ||
+	    tables(l) != 0 || (check && validate(l) != 0) || loss_row(l, domain, check) != 0)
 		return -1;
 	tell(l, domain, check, end - start);
 	return 0;
@@ -811,8 +817,8 @@ plan(const struct loop *l, const struct shape *s, struct train_plan *out)
 		.flops = shape_flops(s, r->seq),
 		.tokens = (double)r->steps * r->batch * r->seq * r->accum,
 		.rows = (double)r->batch * r->seq * s->top_k * s->layers / experts,
-		.bytes = param_bytes(s, true) + net_bytes(s, r->batch, r->seq, true) + data_bytes(l) +
-			 (size_t)task_workers() * ffn_scratch(s) + RESIDENT_BASE};
+		.bytes = param_bytes(s, true) + net_bytes(s, r->batch, r->seq, true) +
+			 data_bytes(l) + (size_t)task_workers() * ffn_scratch(s) + RESIDENT_BASE};
 }
 
 int

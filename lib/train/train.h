@@ -25,8 +25,8 @@ struct train {
 	const char *dir;
 	char *csv[RUN_CSVS]; /* elsewhere than in dir; NULL: in dir */
 	long ckpt_every;
-	const char *timing;		    /* CSV of seconds by part; NULL for none */
-	const volatile sig_atomic_t *stop;  /* not 0: checkpoint and return TRAIN_STOPPED */
+	const char *timing;		   /* CSV of seconds by part; NULL for none */
+	const volatile sig_atomic_t *stop; /* not 0: checkpoint and return TRAIN_STOPPED */
 	void (*ready)(void *arg, const struct shape *s, long step); /* before the first step */
 	void (*progress)(void *arg, const struct train_progress *p);
 	void *arg;
