@@ -9,7 +9,7 @@
 
 enum { NEED = ROW_DEMAND | ROW_QUALITY, WANT = ROW_EXPERT | ROW_BORN | ROW_TOKENS };
 
-/* A table as `step:layer.slot=expert ...; ` by steps, at last the failure without the file's name. */
+/* A table as `step:layer.slot=expert ...; ` by steps, at last the failure, less the file's name. */
 static char *
 dump(const char *name, unsigned need, unsigned want)
 {

@@ -192,7 +192,8 @@ try() {
 	is "$(awk -F, 'NR > 1 && $4 > 4 && $4 < 7 { n++ } END { print n }' kind/loss.csv)" 3 \
 		"$name: losses"
 	moe-train --eval kind/ckpt.safetensors --batch 3 v.txt >eval.csv
-	is "$(column eval.csv loss)" "$(column kind/loss.csv val_loss | tail -n 1)" "$name: evaluated again"
+	is "$(column eval.csv loss)" "$(column kind/loss.csv val_loss | tail -n 1)" \
+		"$name: evaluated again"
 	rm -r kind
 }
 for router in linear mlp cosine random; do

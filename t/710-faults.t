@@ -173,7 +173,8 @@ all "an infinity" "tensor model.norm.weight holds a value that is not finite"
 edit bad.st '$head =~ s/"'$up'"/"model.layers.1.mlp.experts.1.sideways"/'
 all "a missing tensor" "tensor $up is missing"
 more='my $n = length $data; my $m = $n + 4;
-	$head =~ s/\} *$/,"$name":{"dtype":"F32","shape":[1],"data_offsets":[$n,$m]}}/; $data .= "\0\0\0\0"'
+	$head =~ s/\} *$/,"$name":{"dtype":"F32","shape":[1],"data_offsets":[$n,$m]}}/;
+	$data .= "\0\0\0\0"'
 for name in model.layers.1.mlp.experts.2.up_proj.weight model.layers.2.input_layernorm.weight bias \
 	optim.m.model.extra optim.m.bias census.2.sums census.0.other; do
 	edit bad.st "\$name = '$name'; $more"

@@ -31,7 +31,7 @@ static const char *const mechanisms[] = {
 	"migration", "grace",	    "adaptive-grace", "warm-up"};
 enum { MECHANISMS = sizeof mechanisms / sizeof *mechanisms };
 
-/* Essentiality: fair shares of demand, share of the mean loss, fair shares of clear first choices. */
+/* Fair shares of demand, share of the mean loss, fair shares of clear first choices. */
 static const double essential_demand = 1.5, essential_loss = 0.95, essential_first = 1;
 /* Adaptive grace stays within this factor of the grace. */
 static const double grace_clamp = 8;

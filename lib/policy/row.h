@@ -65,10 +65,12 @@ void policy_step_free(struct policy_step *s);
  *
  * Columns step and layer must be there, and those of `need`; of `want` those that are.  Of slot and
  * expert the one stands for the other where it is missing, the order of the rows for both; without
- * born all are founders.  What no one wants is not looked at.  Refused, with FILE:LINE: steps that do not rise, layers or slots that do not rise
- * within a step, layers that come or go, `left` that does not count down, an expert twice in a
- * layer or one that the step before did not have and that was not born since, shares outside
- * [0, 1], what is negative or not finite.
+ * born all are founders.  What no one wants is not looked at.
+ *
+ * Refused, with FILE:LINE: steps that do not rise, layers or slots that do not rise within a step,
+ * layers that come or go, `left` that does not count down, an expert twice in a layer or one that
+ * the step before did not have and that was not born since, shares outside [0, 1], what is negative
+ * or not finite.
  */
 struct policy_census;
 
