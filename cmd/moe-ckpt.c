@@ -56,17 +56,20 @@ static struct opt_table options = {
 	.values = &args,
 };
 
-static uint64_t elements(const struct ckpt_tensor *t)
+static uint64_t
+elements(const struct ckpt_tensor *t)
 {
 	return t->bytes / ckpt_type_bytes(t->type);
 }
 
-static const unsigned char *data(const struct ckpt *c, const struct ckpt_tensor *t)
+static const unsigned char *
+data(const struct ckpt *c, const struct ckpt_tensor *t)
 {
 	return c->data + t->offset;
 }
 
-static bool same_shape(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
+static bool
+same_shape(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
 {
 	for (int i = 0; i < a->dims && i < b->dims; i++)
 		if (a->shape[i] != b->shape[i])
@@ -74,20 +77,23 @@ static bool same_shape(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
 	return a->dims == b->dims;
 }
 
-static bool is_optimizer(const char *name)
+static bool
+is_optimizer(const char *name)
 {
 	return !strncmp(name, "optim.", 6);
 }
 
 /* Not the optimizer's, nor of a run's window of the census. */
-static bool is_model(const char *name)
+static bool
+is_model(const char *name)
 {
 	return !strncmp(name, "model.", 6) || !strncmp(name, "lm_head.", 8);
 }
 
 /* --- ls, meta, get --- */
 
-static int ls(char **v, int n)
+static int
+ls(char **v, int n)
 {
 	struct ckpt *c = ckpt_open(v[0]);
 	struct row r = {0};
@@ -121,12 +127,14 @@ err:
 	return -1;
 }
 
-static void add_meta(void *json, const char *key, const char *value)
+static void
+add_meta(void *json, const char *key, const char *value)
 {
 	json_object_set_new(json, key, json_string(value));
 }
 
-static int put_json(struct file *f, const json_t *j)
+static int
+put_json(struct file *f, const json_t *j)
 {
 	char *text = json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	int r = text ? file_print(f, "%s\n", text) : err_set("no memory for JSON");
@@ -135,7 +143,8 @@ static int put_json(struct file *f, const json_t *j)
 	return r;
 }
 
-static int meta(char **v, int n)
+static int
+meta(char **v, int n)
 {
 	struct ckpt *c = ckpt_open(v[0]);
 	const char *value = c && n > 1 ? ckpt_meta(c, v[1]) : NULL;
@@ -166,7 +175,8 @@ out:
 }
 
 /* The header of NumPy's format, version 1.0: a Python literal, padded to 64 bytes. */
-static int put_npy_header(struct file *f, const struct ckpt_tensor *t)
+static int
+put_npy_header(struct file *f, const struct ckpt_tensor *t)
 {
 	static const char *const descr[] = {
 		[CKPT_F32] = "<f4", [CKPT_BF16] = "<f4", [CKPT_F16] = "<f2", [CKPT_F64] = "<f8",
@@ -189,7 +199,8 @@ static int put_npy_header(struct file *f, const struct ckpt_tensor *t)
 	return file_write(f, head, sizeof head) < 0 ? -1 : file_write(f, text, (size_t)n);
 }
 
-static int put_npy(struct file *f, const struct ckpt *c, const struct ckpt_tensor *t)
+static int
+put_npy(struct file *f, const struct ckpt *c, const struct ckpt_tensor *t)
 {
 	const unsigned char *p = data(c, t);
 	uint64_t n = elements(t), m;
@@ -209,7 +220,8 @@ static int put_npy(struct file *f, const struct ckpt *c, const struct ckpt_tenso
 	return 0;
 }
 
-static int get(char **v, int n)
+static int
+get(char **v, int n)
 {
 	struct ckpt *c = ckpt_open(v[0]);
 	const struct ckpt_tensor *t = c ? ckpt_find(c, v[1]) : NULL;
@@ -234,13 +246,15 @@ struct difference {
 	double abs, rel; /* the largest |a - b| and |a - b| / max(|a|, |b|); NaN prevails */
 };
 
-static void raise_to(double *max, double x)
+static void
+raise_to(double *max, double x)
 {
 	if (isnan(x) || x > *max)
 		*max = x;
 }
 
-static void add_difference(struct difference *d, double a, double b)
+static void
+add_difference(struct difference *d, double a, double b)
 {
 	double abs = a == b ? 0 : fabs(a - b), rel = abs / fmax(fabs(a), fabs(b));
 
@@ -250,8 +264,9 @@ static void add_difference(struct difference *d, double a, double b)
 }
 
 /* Bits count between equal types, so that -0 is not 0; values count between different ones. */
-static struct difference compare(const struct ckpt *ca, const struct ckpt_tensor *a,
-				 const struct ckpt *cb, const struct ckpt_tensor *b)
+static struct difference
+compare(const struct ckpt *ca, const struct ckpt_tensor *a, const struct ckpt *cb,
+	const struct ckpt_tensor *b)
 {
 	size_t sa = ckpt_type_bytes(a->type), sb = ckpt_type_bytes(b->type);
 	const unsigned char *p = data(ca, a), *q = data(cb, b);
@@ -276,8 +291,8 @@ static struct difference compare(const struct ckpt *ca, const struct ckpt_tensor
 	return d;
 }
 
-static void put_difference(struct row *r, const char *name, const char *what,
-			   const struct difference *d)
+static void
+put_difference(struct row *r, const char *name, const char *what, const struct difference *d)
 {
 	row_text(r, name);
 	row_text(r, what);
@@ -294,8 +309,8 @@ static void put_difference(struct row *r, const char *name, const char *what,
 }
 
 /* One row if the tensor of a differs from its namesake in b; whether it does. */
-static bool diff_tensor(struct row *r, const struct ckpt *a, const struct ckpt_tensor *t,
-			const struct ckpt *b)
+static bool
+diff_tensor(struct row *r, const struct ckpt *a, const struct ckpt_tensor *t, const struct ckpt *b)
 {
 	const struct ckpt_tensor *u = ckpt_find(b, t->name);
 	struct difference d;
@@ -320,7 +335,8 @@ struct meta_diff {
 	bool second; /* only what the other lacks */
 };
 
-static void diff_meta(void *arg, const char *key, const char *value)
+static void
+diff_meta(void *arg, const char *key, const char *value)
 {
 	const struct meta_diff *d = arg;
 	const char *other = ckpt_meta(d->other, key);
@@ -333,7 +349,8 @@ static void diff_meta(void *arg, const char *key, const char *value)
 		say("metadata %s differs", key);
 }
 
-static int diff(char **v, int n)
+static int
+diff(char **v, int n)
 {
 	struct ckpt *a = ckpt_open(v[0]), *b = a ? ckpt_open(v[1]) : NULL;
 	struct row r = {0};
@@ -365,7 +382,8 @@ out:
 
 /* --- check --- */
 
-static bool check_finite(const struct ckpt *c, const struct ckpt_tensor *t)
+static bool
+check_finite(const struct ckpt *c, const struct ckpt_tensor *t)
 {
 	const unsigned char *p = data(c, t);
 	size_t size = ckpt_type_bytes(t->type);
@@ -390,7 +408,8 @@ static bool check_finite(const struct ckpt *c, const struct ckpt_tensor *t)
 	return !nans && !infs;
 }
 
-static bool check_file(const char *file)
+static bool
+check_file(const char *file)
 {
 	struct ckpt *c = ckpt_open(file);
 	uint64_t values = 0;
@@ -413,7 +432,8 @@ static bool check_file(const char *file)
 	return good;
 }
 
-static int check(char **v, int n)
+static int
+check(char **v, int n)
 {
 	int status = 0;
 
@@ -424,14 +444,15 @@ static int check(char **v, int n)
 
 /* --- convert --- */
 
-static void copy_meta(void *out, const char *key, const char *value)
+static void
+copy_meta(void *out, const char *key, const char *value)
 {
 	if (strcmp(key, "format") != 0)
 		ckpt_out_meta(out, key, value);
 }
 
-static void copy_tensor(struct ckpt_out *o, const struct ckpt *c, const struct ckpt_tensor *t,
-			const char *name)
+static void
+copy_tensor(struct ckpt_out *o, const struct ckpt *c, const struct ckpt_tensor *t, const char *name)
 {
 	const void *p = data(c, t);
 
@@ -441,7 +462,8 @@ static void copy_tensor(struct ckpt_out *o, const struct ckpt *c, const struct c
 		ckpt_out_raw(o, name, p, t->type, t->dims, t->shape);
 }
 
-static int convert_llama2(const char *file)
+static int
+convert_llama2(const char *file)
 {
 	struct ckpt_out *o = ckpt_out_new();
 	struct llama2 *m = llama2_open(file);
@@ -457,7 +479,8 @@ static int convert_llama2(const char *file)
 	return r;
 }
 
-static int convert_ckpt(const char *file)
+static int
+convert_ckpt(const char *file)
 {
 	struct ckpt_out *o = ckpt_out_new();
 	struct ckpt *c = ckpt_open(file);
@@ -511,7 +534,8 @@ find(const struct hf *h, const char *fmt, ...)
 }
 
 /* The value of a recipe's line `name value`; false if there is none or it is too long. */
-static bool recipe_text(const char *recipe, const char *name, char *buf, size_t size)
+static bool
+recipe_text(const char *recipe, const char *name, char *buf, size_t size)
 {
 	size_t n = strlen(name), len;
 
@@ -526,7 +550,8 @@ static bool recipe_text(const char *recipe, const char *name, char *buf, size_t 
 	return false;
 }
 
-static int recipe_int(const struct hf *h, const char *name, int *out)
+static int
+recipe_int(const struct hf *h, const char *name, int *out)
 {
 	char text[32];
 	long x;
@@ -539,7 +564,8 @@ static int recipe_int(const struct hf *h, const char *name, int *out)
 	return 0;
 }
 
-static int experts_of(const struct hf *h, int layer)
+static int
+experts_of(const struct hf *h, int layer)
 {
 	int n = 0;
 
@@ -548,7 +574,8 @@ static int experts_of(const struct hf *h, int layer)
 	return n;
 }
 
-static int hf_shape(struct hf *h)
+static int
+hf_shape(struct hf *h)
 {
 	const struct ckpt_tensor *embed = find(h, "model.embed_tokens.weight"), *k, *up;
 
@@ -578,7 +605,8 @@ static int hf_shape(struct hf *h)
 }
 
 /* Count a tensor that the architecture has, and with o add it under its name there. */
-static void hf_tensor(struct hf *h, struct ckpt_out *o, const struct ckpt_tensor *t, char *name)
+static void
+hf_tensor(struct hf *h, struct ckpt_out *o, const struct ckpt_tensor *t, char *name)
 {
 	if (!t && !h->why)
 		h->why = "a tensor is missing";
@@ -589,7 +617,8 @@ static void hf_tensor(struct hf *h, struct ckpt_out *o, const struct ckpt_tensor
 	free(name);
 }
 
-static void hf_expert(struct hf *h, struct ckpt_out *o, int layer, int e, bool routed)
+static void
+hf_expert(struct hf *h, struct ckpt_out *o, int layer, int e, bool routed)
 {
 	static const char *const part[3][2] = {{"gate", "w1"}, {"down", "w2"}, {"up", "w3"}};
 	const struct ckpt_tensor *t;
@@ -608,7 +637,8 @@ static void hf_expert(struct hf *h, struct ckpt_out *o, int layer, int e, bool r
 	}
 }
 
-static void hf_layer(struct hf *h, struct ckpt_out *o, int layer, bool routed)
+static void
+hf_layer(struct hf *h, struct ckpt_out *o, int layer, bool routed)
 {
 	static const char *const same[] = {"input_layernorm",  "self_attn.q_proj",
 					   "self_attn.k_proj", "self_attn.v_proj",
@@ -627,12 +657,14 @@ static void hf_layer(struct hf *h, struct ckpt_out *o, int layer, bool routed)
 }
 
 /* Whether layers are routed in the architecture's sense is told by the first. */
-static bool hf_routed(const struct hf *h)
+static bool
+hf_routed(const struct hf *h)
 {
 	return find(h, "model.layers.0.mlp.gate.weight") || h->experts > 1;
 }
 
-static void hf_model(struct hf *h, struct ckpt_out *o)
+static void
+hf_model(struct hf *h, struct ckpt_out *o)
 {
 	const struct ckpt_tensor *head = find(h, "lm_head.weight");
 
@@ -647,7 +679,8 @@ static void hf_model(struct hf *h, struct ckpt_out *o)
 }
 
 /* Set h->why to the reason why neither architecture computes this model. */
-static void hf_fit(struct hf *h)
+static void
+hf_fit(struct hf *h)
 {
 	int n = 0;
 
@@ -670,7 +703,8 @@ static void hf_fit(struct hf *h)
 }
 
 /* A list whose elements are all equal stands for itself as one of them. */
-static json_t *squeeze(json_t *list)
+static json_t *
+squeeze(json_t *list)
 {
 	json_t *first = json_array_get(list, 0);
 
@@ -682,7 +716,8 @@ static json_t *squeeze(json_t *list)
 	return first;
 }
 
-static json_t *hf_experts(const struct hf *h)
+static json_t *
+hf_experts(const struct hf *h)
 {
 	json_t *list = json_array();
 
@@ -691,7 +726,8 @@ static json_t *hf_experts(const struct hf *h)
 	return squeeze(list);
 }
 
-static json_t *hf_hidden(const struct hf *h)
+static json_t *
+hf_hidden(const struct hf *h)
 {
 	json_t *all = json_array(), *list;
 	const struct ckpt_tensor *up;
@@ -709,12 +745,14 @@ static json_t *hf_hidden(const struct hf *h)
 	return squeeze(all);
 }
 
-static const char *hf_act(const char *act)
+static const char *
+hf_act(const char *act)
 {
 	return !strcmp(act, "swiglu") ? "silu" : !strcmp(act, "reglu") ? "relu" : act;
 }
 
-static const char *hf_type(const struct hf *h)
+static const char *
+hf_type(const struct hf *h)
 {
 	const struct ckpt_tensor *embed = find(h, "model.embed_tokens.weight");
 
@@ -725,7 +763,8 @@ static const char *hf_type(const struct hf *h)
 					 : "float32";
 }
 
-static int put_config(const struct hf *h, struct file *f)
+static int
+put_config(const struct hf *h, struct file *f)
 {
 	bool mixtral = !h->why && hf_routed(h), llama = !h->why && !mixtral;
 	json_t *j = json_pack(
@@ -763,7 +802,8 @@ static int put_config(const struct hf *h, struct file *f)
 	return r;
 }
 
-static int write_config(const struct hf *h, const char *dir)
+static int
+write_config(const struct hf *h, const char *dir)
 {
 	char *path = mem_text("%s/config.json", dir);
 	struct file *f = file_replace(path);
@@ -777,7 +817,8 @@ static int write_config(const struct hf *h, const char *dir)
 	return r;
 }
 
-static int write_model(struct hf *h, const char *dir)
+static int
+write_model(struct hf *h, const char *dir)
 {
 	char *path = mem_text("%s/model.safetensors", dir);
 	struct ckpt_out *o = ckpt_out_new();
@@ -795,7 +836,8 @@ static int write_model(struct hf *h, const char *dir)
 	return r;
 }
 
-static int convert_hf(const char *file, const char *dir)
+static int
+convert_hf(const char *file, const char *dir)
 {
 	struct hf h = {.c = ckpt_open(file)};
 	int r = -1;
@@ -824,12 +866,14 @@ out:
 
 /* --- the command line --- */
 
-static bool given(const char *name)
+static bool
+given(const char *name)
 {
 	return opt_given(&options, name);
 }
 
-static int convert(char **v, int n)
+static int
+convert(char **v, int n)
 {
 	bool llama = llama2_is(v[0]);
 
@@ -862,7 +906,8 @@ static const struct verb {
 	{"diff", 2, 2, diff}, {"check", 1, INT_MAX, check}, {"convert", 1, 1, convert},
 };
 
-static int run(const struct opt_many *words)
+static int
+run(const struct opt_many *words)
 {
 	static const char *const of_convert[] = {"bf16",    "no-optimizer", "hf",
 						 "experts", "top-k",	    "seed"};
@@ -890,7 +935,8 @@ static int run(const struct opt_many *words)
 	return verb->run(words->v + 1, n);
 }
 
-int main(int argc, char **argv)
+int
+main(int argc, char **argv)
 {
 	return program(&options, &args.help, &args.version, argc, argv, run);
 }

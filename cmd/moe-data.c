@@ -51,7 +51,8 @@ static struct opt_table options = {
 
 /* --- text --- */
 
-static int list_texts(void)
+static int
+list_texts(void)
 {
 	struct row r = {.f = file_create(args.output)};
 
@@ -78,7 +79,8 @@ err:
 	return -1;
 }
 
-static int text(char **v, int n)
+static int
+text(char **v, int n)
 {
 	const struct text *t = n > 0 ? text_find(v[0]) : NULL;
 	struct file *f;
@@ -110,7 +112,8 @@ static int text(char **v, int n)
 /* --- tables --- */
 
 /* All n files in memory, one after the other. */
-static unsigned char *read_all(char **v, int n, size_t *size)
+static unsigned char *
+read_all(char **v, int n, size_t *size)
 {
 	unsigned char *all = mem_grow(NULL, 1, 1);
 
@@ -131,7 +134,8 @@ static unsigned char *read_all(char **v, int n, size_t *size)
 	return all;
 }
 
-static int train(char **v, int n)
+static int
+train(char **v, int n)
 {
 	unsigned char *p;
 	struct bpe *b;
@@ -155,7 +159,8 @@ static int train(char **v, int n)
 }
 
 /* The table that the options name; with --gpt2 the first of the n operands is its second file. */
-static struct bpe *load_table(char ***v, int *n)
+static struct bpe *
+load_table(char ***v, int *n)
 {
 	if (args.bpe)
 		return bpe_load(args.bpe);
@@ -168,7 +173,8 @@ static struct bpe *load_table(char ***v, int *n)
 
 /* --- encode, decode, pack --- */
 
-static int put_tokens(struct file *f, const uint32_t *v, size_t n)
+static int
+put_tokens(struct file *f, const uint32_t *v, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (file_print(f, "%" PRIu32 "\n", v[i]) < 0)
@@ -176,7 +182,8 @@ static int put_tokens(struct file *f, const uint32_t *v, size_t n)
 	return 0;
 }
 
-static int encode(char **v, int n)
+static int
+encode(char **v, int n)
 {
 	struct bpe *b = load_table(&v, &n);
 	struct file *f = b ? file_replace(args.output) : NULL;
@@ -216,7 +223,8 @@ struct decoder {
 	uint32_t before;
 };
 
-static int put_bytes(struct decoder *d, uint32_t token)
+static int
+put_bytes(struct decoder *d, uint32_t token)
 {
 	size_t n;
 	const unsigned char *p = bpe_next(d->b, d->before, token, &n);
@@ -226,7 +234,8 @@ static int put_bytes(struct decoder *d, uint32_t token)
 }
 
 /* Token numbers between blanks and line ends. */
-static int decode_text(struct decoder *d, const char *file, const char *p)
+static int
+decode_text(struct decoder *d, const char *file, const char *p)
 {
 	uint32_t vocab = (uint32_t)bpe_vocab(d->b);
 	int line = 1;
@@ -249,7 +258,8 @@ static int decode_text(struct decoder *d, const char *file, const char *p)
 	}
 }
 
-static int decode_pack(struct decoder *d, const char *file)
+static int
+decode_pack(struct decoder *d, const char *file)
 {
 	struct tokens *t = tokens_open(file);
 	int r = 0;
@@ -269,7 +279,8 @@ static int decode_pack(struct decoder *d, const char *file)
 	return r;
 }
 
-static int decode_file(struct decoder *d, const char *file)
+static int
+decode_file(struct decoder *d, const char *file)
 {
 	size_t n;
 	char *p = file_slurp(file, &n);
@@ -287,7 +298,8 @@ static int decode_file(struct decoder *d, const char *file)
 	return r;
 }
 
-static int decode(char **v, int n)
+static int
+decode(char **v, int n)
 {
 	struct decoder d = {.b = load_table(&v, &n), .before = UINT32_MAX};
 	int r = -1;
@@ -305,7 +317,8 @@ static int decode(char **v, int n)
 }
 
 /* The tokens of all n files; each file is encoded by itself. */
-static uint32_t *encode_all(const struct bpe *b, char **v, int n, size_t *count)
+static uint32_t *
+encode_all(const struct bpe *b, char **v, int n, size_t *count)
 {
 	uint32_t *all = mem_grow(NULL, 1, sizeof(*all)), *t;
 
@@ -328,7 +341,8 @@ static uint32_t *encode_all(const struct bpe *b, char **v, int n, size_t *count)
 	return all;
 }
 
-static int pack(char **v, int n)
+static int
+pack(char **v, int n)
 {
 	struct bpe *b;
 	uint32_t *t;
@@ -350,7 +364,8 @@ static int pack(char **v, int n)
 
 /* --- the command line --- */
 
-static bool given(const char *name)
+static bool
+given(const char *name)
 {
 	return opt_given(&options, name);
 }
@@ -367,7 +382,8 @@ static const struct verb {
 };
 
 /* The options fit the verb and its n operands: 0, or 2 with a message. */
-static int check(const struct verb *v, int n)
+static int
+check(const struct verb *v, int n)
 {
 	int tables = given("bpe") + given("gpt2") + given("llama2");
 	int merges = v->table && given("gpt2");
@@ -393,7 +409,8 @@ static int check(const struct verb *v, int n)
 	return 0;
 }
 
-static int run(const struct opt_many *words)
+static int
+run(const struct opt_many *words)
 {
 	const struct verb *v = verbs, *end = verbs + sizeof(verbs) / sizeof(verbs[0]);
 	int status;
@@ -409,7 +426,8 @@ static int run(const struct opt_many *words)
 	return status ? status : v->run(words->v + 1, words->n - 1);
 }
 
-int main(int argc, char **argv)
+int
+main(int argc, char **argv)
 {
 	return program(&options, &args.help, &args.version, argc, argv, run);
 }

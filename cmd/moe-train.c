@@ -8,6 +8,7 @@
 #include "program.h"
 #include "train/eval.h"
 #include "train/sample.h"
+#include "train/selftest.h"
 #include "train/state.h"
 #include "train/train.h"
 #include <errno.h>
@@ -23,7 +24,7 @@ static struct args {
 	int workers;
 	long ckpt_every, tokens;
 	double temp;
-	bool verbose, greedy, dry_run, help, version;
+	bool verbose, greedy, dry_run, selftest, help, version;
 } args = {.ckpt_every = 250, .tokens = 256, .temp = 1};
 
 #define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
@@ -46,6 +47,8 @@ static const struct opt ambient[] = {
 	    "instead of RUN/trace.csv.gz; with --eval the routing of the file"),
 	ROW("kernels", 0, OPT_TEXT, kernels, 0, 0, "avx512|avx2|portable",
 	    "instruction set; else the best there is"),
+	ROW("selftest", 0, OPT_FLAG, selftest, 0, 1, NULL,
+	    "check gradients, kernels and causality on this machine"),
 	ROW("dry-run", 0, OPT_FLAG, dry_run, 0, 1, NULL, "say what the run would take, and stop"),
 	ROW("eval", 0, OPT_TEXT, eval, 0, 0, "CKPT", "print a checkpoint's loss on DATA"),
 	ROW("sample", 0, OPT_TEXT, sample, 0, 0, "CKPT", "continue the text on standard input"),
@@ -76,7 +79,8 @@ static struct opt_table table = {
 	.synopsis = "moe-train [options] -o RUN [NAME=]DATA[@STEP]...\n"
 		    "moe-train [options] --dry-run [DATA...]\n"
 		    "moe-train --eval CKPT [--seq N] DATA\n"
-		    "moe-train --sample CKPT [--tokens N] [--temp X | --greedy] <PROMPT\n",
+		    "moe-train --sample CKPT [--tokens N] [--temp X | --greedy] <PROMPT\n"
+		    "moe-train --selftest\n",
 	.group = groups,
 	.row = rows,
 	.values = &args,
@@ -500,6 +504,23 @@ use_data(const struct opt_many *words)
 	return train();
 }
 
+static void
+report(void *arg, const char *name, double error, double tolerance, bool pass)
+{
+	(void)arg;
+	printf("\"%s\",%.3g,%.3g,%s\n", name, error, tolerance, pass ? "pass" : "FAIL");
+}
+
+static int
+selftest(void)
+{
+	int failed;
+
+	printf("check,error,tolerance,result\n");
+	failed = selftest_run(report, NULL);
+	return failed ? err_set("%d checks failed with the %s kernels", failed, kern->name) : 0;
+}
+
 static int
 run(const struct opt_many *words)
 {
@@ -520,6 +541,8 @@ run(const struct opt_many *words)
 		return -1;
 	if ((status = check_csvs()) != 0)
 		return status;
+	if (args.selftest)
+		return words->n ? usage("--selftest takes no operand") : selftest();
 	return args.eval || args.sample ? use_model(words) : use_data(words);
 }
 

@@ -5,10 +5,23 @@
 #include <limits.h>
 #include <stdint.h>
 
-static void whole(void)
+static void
+whole(void)
 {
-	static const char *const wrong[] = { "", "-", "+1", " 1", "1 ", "1x", "0x10", "1.0", "1e3",
-					     "--1", "9223372036854775808", "inf", "1\n", "\xd9\xa1" };
+	static const char *const wrong[] = {"",
+					    "-",
+					    "+1",
+					    " 1",
+					    "1 ",
+					    "1x",
+					    "0x10",
+					    "1.0",
+					    "1e3",
+					    "--1",
+					    "9223372036854775808",
+					    "inf",
+					    "1\n",
+					    "\xd9\xa1"};
 	long v = 0;
 	is_long(num_long("42", 0, 100, &v), 0, "42 is a whole number");
 	is_long(v, 42, "and is 42");
@@ -33,12 +46,13 @@ static void whole(void)
 	is_text(err_text(), "\"x\" is not a whole number", "message without limits");
 }
 
-static void real(void)
+static void
+real(void)
 {
-	static const char *const wrong[] = { "",      "-",    ".",   "+1",  " 1",  "1 ",
-					     "1e",    "1e+",  "e5",  "inf", "nan", "infinity",
-					     "-inf",  "0x1p3", "1,5", "1.2.3", "1e999", "-1e999",
-					     "1d3",   "1-2",  "--1" };
+	static const char *const wrong[] = {"",	    "-",     ".",   "+1",    " 1",    "1 ",
+					    "1e",   "1e+",   "e5",  "inf",   "nan",   "infinity",
+					    "-inf", "0x1p3", "1,5", "1.2.3", "1e999", "-1e999",
+					    "1d3",  "1-2",   "--1"};
 	double v = 0;
 	is_long(num_real("0.001", 0, 1, &v), 0, "0.001 is a number");
 	is_real(v, 1e-3, 0, "and is 1e-3");
@@ -62,9 +76,10 @@ static void real(void)
 }
 
 /* The short way must give what strtod gives, to the bit. */
-static void real_bits(void)
+static void
+real_bits(void)
 {
-	static const char *const form[] = { "%.9g", "%.17g", "%.3f", "%.12e", "%.0f", "%.15g" };
+	static const char *const form[] = {"%.9g", "%.17g", "%.3f", "%.12e", "%.0f", "%.15g"};
 	uint64_t x = 88172645463325252u;
 	long wrong = 0;
 	char s[400];
@@ -81,29 +96,46 @@ static void real_bits(void)
 		snprintf(s, sizeof s, "%.*s.%.*s", digits, "9007199254740993900719925474099",
 			 digits / 2, "719925474099371992547");
 		wrong += num_real(s, -DBL_MAX, DBL_MAX, &b) || b != strtod(s, NULL);
-		snprintf(s, sizeof s, "%.*se-%d", digits, "9007199254740993900719925474099", digits);
+		snprintf(s, sizeof s, "%.*se-%d", digits, "9007199254740993900719925474099",
+			 digits);
 		wrong += num_real(s, -DBL_MAX, DBL_MAX, &b) || b != strtod(s, NULL);
 	}
 	is_long(wrong, 0, "so do numbers about 2^53");
 }
 
-static void bytes(void)
+static void
+bytes(void)
 {
 	static const struct {
 		const char *text;
 		size_t want;
-	} right[] = { { "4096", 4096 },		{ "64K", 65536 },
-		      { "1.5M", 1572864 },	{ "2G", 2147483648u },
-		      { "1T", 1099511627776u }, { "0", 0 },
-		      { "0.5K", 512 },		{ "18446744073709551615", SIZE_MAX },
-		      { "1.3K", 1331 } };
-	static const char *const wrong[] = { "",    "K",   ".5M", "1.5", "1.M", "1k",  "1KB", "-1",
-					     "+1",  "1 K", "1e3", "1P",  "18446744073709551616",
-					     "16777216T", "99999999999999999999999999T", "1.5.5M" };
+	} right[] = {{"4096", 4096},	     {"64K", 65536},
+		     {"1.5M", 1572864},	     {"2G", 2147483648u},
+		     {"1T", 1099511627776u}, {"0", 0},
+		     {"0.5K", 512},	     {"18446744073709551615", SIZE_MAX},
+		     {"1.3K", 1331}};
+	static const char *const wrong[] = {"",
+					    "K",
+					    ".5M",
+					    "1.5",
+					    "1.M",
+					    "1k",
+					    "1KB",
+					    "-1",
+					    "+1",
+					    "1 K",
+					    "1e3",
+					    "1P",
+					    "18446744073709551616",
+					    "16777216T",
+					    "99999999999999999999999999T",
+					    "1.5.5M"};
 	size_t v = 0;
 	for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
-		is_long(num_bytes(right[i].text, 0, SIZE_MAX, &v), 0, "%s is a size", right[i].text);
-		ok(v == right[i].want, "%s is %zu bytes (found %zu)", right[i].text, right[i].want, v);
+		is_long(num_bytes(right[i].text, 0, SIZE_MAX, &v), 0, "%s is a size",
+			right[i].text);
+		ok(v == right[i].want, "%s is %zu bytes (found %zu)", right[i].text, right[i].want,
+		   v);
 	}
 	v = 5;
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
@@ -117,10 +149,11 @@ static void bytes(void)
 		"message");
 }
 
-static void texts(void)
+static void
+texts(void)
 {
-	static const float odd[] = { 0.1f, 1e-7f, 16777217.f, 3.4028235e38f, 1.17549435e-38f,
-				     999999999.f, 123456.789f };
+	static const float odd[] = {
+		0.1f, 1e-7f, 16777217.f, 3.4028235e38f, 1.17549435e-38f, 999999999.f, 123456.789f};
 	char s[NUM_TEXT], want[64];
 	is_text(num_text(s, 0.1), "0.1", "0.1");
 	is_text(num_text(s, 3), "3", "3");
@@ -139,7 +172,8 @@ static void texts(void)
 		is_real(strtof(num_text(s, odd[i]), NULL), odd[i], 0, "%s is exact for a float", s);
 }
 
-int main(void)
+int
+main(void)
 {
 	whole();
 	real();

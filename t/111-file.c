@@ -12,7 +12,8 @@
 enum { BIG = 300000 };
 
 /* Text that compresses a little, the same every time. */
-static char *sample(size_t n)
+static char *
+sample(size_t n)
 {
 	char *p = mem_zero(n + 1, 1);
 	uint32_t x = 1;
@@ -23,20 +24,23 @@ static char *sample(size_t n)
 	return p;
 }
 
-static bool starts(const char *text, const char *with)
+static bool
+starts(const char *text, const char *with)
 {
 	return !strncmp(text, with, strlen(with));
 }
 
 /* The message of the last failure begins with the name and says what. */
-static void says(const char *name, const char *what, const char *test)
+static void
+says(const char *name, const char *what, const char *test)
 {
 	char *want = mem_text("%s: %s", name, what);
 	is_text(err_text(), want, "%s", test);
 	free(want);
 }
 
-static int write_all(struct file *f, const char *p, size_t n, size_t piece)
+static int
+write_all(struct file *f, const char *p, size_t n, size_t piece)
 {
 	for (size_t i = 0; i < n; i += piece)
 		if (file_write(f, p + i, n - i < piece ? n - i : piece))
@@ -44,10 +48,11 @@ static int write_all(struct file *f, const char *p, size_t n, size_t piece)
 	return 0;
 }
 
-static void round_trip(const char *name)
+static void
+round_trip(const char *name)
 {
-	static const size_t sizes[] = { 0, 1, 65535, 65536, 65537, BIG };
-	static const size_t pieces[] = { 1, 1000, 65536, BIG };
+	static const size_t sizes[] = {0, 1, 65535, 65536, 65537, BIG};
+	static const size_t pieces[] = {1, 1000, 65536, BIG};
 	char *data = sample(BIG);
 	const char *path = temp(name);
 	for (size_t i = 0; i < 6; i++)
@@ -59,13 +64,15 @@ static void round_trip(const char *name)
 			r |= file_close(f);
 			back = file_slurp(path, &n);
 			ok(!r && back && n == sizes[i] && !memcmp(back, data, n) && !back[n],
-			   "%s: %zu bytes written by %zu are read again", name, sizes[i], pieces[k]);
+			   "%s: %zu bytes written by %zu are read again", name, sizes[i],
+			   pieces[k]);
 			free(back);
 		}
 	free(data);
 }
 
-static void reading(void)
+static void
+reading(void)
 {
 	const char *path = temp_text("ten", "0123456789");
 	struct file *f = file_open(path);
@@ -84,12 +91,13 @@ static void reading(void)
 	ok(!file_open(temp_dir), "a directory is no file to read");
 	says(temp_dir, "Is a directory", "and is named");
 	ok(!file_create(temp_dir), "nor to write");
-	is_long(file_size(temp_dir, &(uint64_t){ 0 }), -1, "nor to size");
+	is_long(file_size(temp_dir, &(uint64_t){0}), -1, "nor to size");
 }
 
-static void two_bytes(void)
+static void
+two_bytes(void)
 {
-	static const char *const magic[] = { "\x1f", "\x1fx", "\x1f\x8b\x07xyz" };
+	static const char *const magic[] = {"\x1f", "\x1fx", "\x1f\x8b\x07xyz"};
 	for (int i = 0; i < 3; i++) {
 		size_t n = 0;
 		char *p = file_slurp(temp_text("near", magic[i]), &n);
@@ -98,7 +106,8 @@ static void two_bytes(void)
 	}
 }
 
-static int slurp_bytes(const char *name, const void *p, size_t n)
+static int
+slurp_bytes(const char *name, const void *p, size_t n)
 {
 	size_t got;
 	char *s = file_slurp(temp_bytes(name, p, n), &got);
@@ -106,7 +115,8 @@ static int slurp_bytes(const char *name, const void *p, size_t n)
 	return s ? (int)got : -1;
 }
 
-static void damaged_gzip(void)
+static void
+damaged_gzip(void)
 {
 	const char *text = "step,loss\n1,2.5\n2,2.25\n3,2.125\n";
 	struct file *f = file_create(temp("whole.gz"));
@@ -153,7 +163,8 @@ static void damaged_gzip(void)
 }
 
 /* A run that is cut at a flush and goes on ends in the bytes of one that was not. */
-static void cut_and_append(void)
+static void
+cut_and_append(void)
 {
 	char *data = sample(BIG), *a, *b;
 	const char *one = temp("one.gz"), *two = temp("two.gz");
@@ -195,7 +206,8 @@ static void cut_and_append(void)
 	free(data);
 }
 
-static void printing(void)
+static void
+printing(void)
 {
 	char *big = sample(5000), *back;
 	struct file *f = file_create(temp("print"));
@@ -210,7 +222,8 @@ static void printing(void)
 }
 
 /* A full disk: no data is called written that was not. */
-static void full_disk(void)
+static void
+full_disk(void)
 {
 	char *data = sample(BIG);
 	struct file *f;
@@ -242,7 +255,8 @@ static void full_disk(void)
 	free(data);
 }
 
-static bool holds(const char *path, const char *want)
+static bool
+holds(const char *path, const char *want)
 {
 	size_t n;
 	char *s = file_slurp(path, &n);
@@ -251,7 +265,8 @@ static bool holds(const char *path, const char *want)
 	return r;
 }
 
-static void replacing(void)
+static void
+replacing(void)
 {
 	const char *path = temp_text("state", "old");
 	struct stat st;
@@ -284,7 +299,8 @@ static void replacing(void)
 	file_print(f, "through");
 	is_long(file_commit(f), 0, "through a link");
 	lstat(temp("link"), &st);
-	ok(S_ISLNK(st.st_mode) && holds(path, "through"), "the link stays and its file is replaced");
+	ok(S_ISLNK(st.st_mode) && holds(path, "through"),
+	   "the link stays and its file is replaced");
 	f = file_replace(temp("first"));
 	file_print(f, "1");
 	is_long(file_commit(f), 0, "a file that was not there");
@@ -293,7 +309,8 @@ static void replacing(void)
 	file_abandon(NULL);
 }
 
-static void by_name(void)
+static void
+by_name(void)
 {
 	const char *path = temp_text("nine", "123456789");
 	uint64_t n = 0;
@@ -323,7 +340,8 @@ static void by_name(void)
 	free(want);
 }
 
-static void mapping(void)
+static void
+mapping(void)
 {
 	const char *path = temp_text("map", "mapped");
 	struct file *f;
@@ -346,7 +364,8 @@ struct slow {
 	size_t n;
 };
 
-static void *write_slowly(void *arg)
+static void *
+write_slowly(void *arg)
 {
 	const struct slow *s = arg;
 	for (size_t i = 0; i < s->n; i++) {
@@ -359,9 +378,10 @@ static void *write_slowly(void *arg)
 }
 
 /* "-" on a pipe that delivers a byte at a time and does not block. */
-static void pipes(void)
+static void
+pipes(void)
 {
-	struct slow s = { -1, "a,b\n1,2\n", 8 };
+	struct slow s = {-1, "a,b\n1,2\n", 8};
 	int p[2], in = dup(0), out = dup(1);
 	pthread_t thread;
 	struct file *f;
@@ -402,16 +422,18 @@ static void pipes(void)
 	close(p[0]);
 }
 
-static void on_alarm(int sig)
+static void
+on_alarm(int sig)
 {
 	(void)sig;
 }
 
 /* Signals arrive while a write waits: nothing is lost or written twice. */
-static void interrupted(void)
+static void
+interrupted(void)
 {
 	enum { N = 1 << 20 };
-	struct sigaction sa = { .sa_handler = on_alarm };
+	struct sigaction sa = {.sa_handler = on_alarm};
 	char *data = sample(N), *back;
 	char *path = mem_copy(temp("fifo"));
 	pid_t child;
@@ -433,7 +455,8 @@ static void interrupted(void)
 	free(path);
 }
 
-int main(void)
+int
+main(void)
 {
 	round_trip("plain");
 	round_trip("packed.gz");

@@ -20,48 +20,50 @@ struct values {
 
 #define AT(member) offsetof(struct values, member)
 static const struct opt rows[] = {
-	{ "help", 'h', OPT_FLAG, AT(help), 0, 0, NULL, false, "print this" },
-	{ "out", 'o', OPT_TEXT, AT(out), 0, 0, "DIR", false, "where the run goes" },
-	{ "steps", 's', OPT_INT, AT(steps), 1, 1e9, NULL, true, "training steps" },
-	{ "seed", 0, OPT_LONG, AT(seed), 0, 0x1p63, NULL, true, "of all random draws" },
-	{ "lr", 0, OPT_REAL, AT(lr), 0, 10, NULL, true, "learning rate" },
-	{ "decay", 0, OPT_REAL, AT(decay), 0, 1, NULL, true, "unset by default" },
-	{ "memory", 'm', OPT_BYTES, AT(memory), 0, 0x1p50, "BYTES", true, "at most" },
-	{ "act", 'a', OPT_ENUM, AT(act), 0, 0, "gelu|relu|swiglu", true, "activation" },
-	{ "dense", 'd', OPT_FLAG, AT(dense), 0, 0, NULL, true,
-	  "no experts, but one network in each layer that all tokens use and no router at all" },
-	{ "note", 0, OPT_TEXT, AT(note), 0, 0, NULL, true, "any text" },
-	{ "widths", 'w', OPT_INTS, AT(widths), 1, 4096, NULL, true, "of the experts" },
-	{ "val", 0, OPT_MANY, AT(val), 0, 0, "[NAME=]FILE", true, "validation data" },
+	{"help", 'h', OPT_FLAG, AT(help), 0, 0, NULL, false, "print this"},
+	{"out", 'o', OPT_TEXT, AT(out), 0, 0, "DIR", false, "where the run goes"},
+	{"steps", 's', OPT_INT, AT(steps), 1, 1e9, NULL, true, "training steps"},
+	{"seed", 0, OPT_LONG, AT(seed), 0, 0x1p63, NULL, true, "of all random draws"},
+	{"lr", 0, OPT_REAL, AT(lr), 0, 10, NULL, true, "learning rate"},
+	{"decay", 0, OPT_REAL, AT(decay), 0, 1, NULL, true, "unset by default"},
+	{"memory", 'm', OPT_BYTES, AT(memory), 0, 0x1p50, "BYTES", true, "at most"},
+	{"act", 'a', OPT_ENUM, AT(act), 0, 0, "gelu|relu|swiglu", true, "activation"},
+	{"dense", 'd', OPT_FLAG, AT(dense), 0, 0, NULL, true,
+	 "no experts, but one network in each layer that all tokens use and no router at all"},
+	{"note", 0, OPT_TEXT, AT(note), 0, 0, NULL, true, "any text"},
+	{"widths", 'w', OPT_INTS, AT(widths), 1, 4096, NULL, true, "of the experts"},
+	{"val", 0, OPT_MANY, AT(val), 0, 0, "[NAME=]FILE", true, "validation data"},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
 static const struct values defaults = {
-	.steps = 1000, .act = 1, .seed = 1, .lr = 1e-3, .decay = -1, .memory = 65536, .note = NULL
-};
+	.steps = 1000, .act = 1, .seed = 1, .lr = 1e-3, .decay = -1, .memory = 65536, .note = NULL};
 
-static struct opt_table table(struct values *v)
+static struct opt_table
+table(struct values *v)
 {
 	*v = defaults;
-	return (struct opt_table){ .program = "moe-test",
-				   .synopsis = "moe-test [options] DATA...\nmoe-test -h\n",
-				   .row = rows,
-				   .n = ROWS,
-				   .values = v };
+	return (struct opt_table){.program = "moe-test",
+				  .synopsis = "moe-test [options] DATA...\nmoe-test -h\n",
+				  .row = rows,
+				  .n = ROWS,
+				  .values = v};
 }
 
-static void forget(struct opt_many *list)
+static void
+forget(struct opt_many *list)
 {
 	for (int i = 0; i < list->n; i++)
 		free(list->v[i]);
 	free(list->v);
-	*list = (struct opt_many){ 0, NULL };
+	*list = (struct opt_many){0, NULL};
 }
 
 /* Parse a command line given as words between spaces. */
-static int command(struct opt_table *t, const char *line, struct opt_many *operands)
+static int
+command(struct opt_table *t, const char *line, struct opt_many *operands)
 {
-	char *text = mem_copy(line), *rest = text, *w, *argv[32] = { "moe-test" };
+	char *text = mem_copy(line), *rest = text, *w, *argv[32] = {"moe-test"};
 	int argc = 1, r;
 	while ((w = strsep(&rest, " ")))
 		if (*w)
@@ -71,13 +73,15 @@ static int command(struct opt_table *t, const char *line, struct opt_many *opera
 	return r;
 }
 
-static void parsing(void)
+static void
+parsing(void)
 {
 	struct values v;
 	struct opt_table t = table(&v);
-	struct opt_many rest = { 0, NULL };
-	is_long(command(&t, "A --steps 20 -oRUN B --lr=5e-4 -dm 1.5K - --act relu --widths 8,16,4 "
-			    "--val a=x --val y --seed 9223372036854775807 -- --steps -x",
+	struct opt_many rest = {0, NULL};
+	is_long(command(&t,
+			"A --steps 20 -oRUN B --lr=5e-4 -dm 1.5K - --act relu --widths 8,16,4 "
+			"--val a=x --val y --seed 9223372036854775807 -- --steps -x",
 			&rest),
 		0, "every form of option: %s", err_text());
 	is_long(v.steps, 20, "--name value");
@@ -110,44 +114,45 @@ static void parsing(void)
 	forget(&rest);
 }
 
-static void mistakes(void)
+static void
+mistakes(void)
 {
 	static const struct {
 		const char *line, *message;
 	} bad[] = {
-		{ "--stpes 3", "unknown option --stpes (did you mean --steps?)" },
-		{ "--step=3", "unknown option --step (did you mean --steps?)" },
-		{ "--setps", "unknown option --setps (did you mean --steps?)" },
-		{ "--mem 4", "unknown option --mem (did you mean --memory?)" },
-		{ "--frobnicate", "unknown option --frobnicate" },
-		{ "--", "" },
-		{ "--=3", "unknown option --" },
-		{ "-x", "unknown option -x" },
-		{ "-dx", "unknown option -x" },
-		{ "--steps", "option --steps needs a value" },
-		{ "-d -o", "option -o needs a value" },
-		{ "--steps 0",
-		  "option --steps: \"0\" is not a whole number between 1 and 1000000000" },
-		{ "-s 3x", "option -s: \"3x\" is not a whole number between 1 and 1000000000" },
-		{ "--steps 99999999999",
-		  "option --steps: \"99999999999\" is not a whole number between 1 and 1000000000" },
-		{ "--lr nan", "option --lr: \"nan\" is not a number between 0 and 10" },
-		{ "--lr --dense", "option --lr: \"--dense\" is not a number between 0 and 10" },
-		{ "--seed -1", "option --seed: \"-1\" is not a whole number of at least 0" },
-		{ "--act gel", "option --act: \"gel\" is not one of gelu|relu|swiglu" },
-		{ "--act gelu|relu", "option --act: \"gelu|relu\" is not one of gelu|relu|swiglu" },
-		{ "--dense=2", "option --dense: \"2\" is not a whole number between 0 and 1" },
-		{ "--widths 8,,4",
-		  "option --widths: \"8,,4\": \"\" is not a whole number between 1 and 4096" },
-		{ "--widths=",
-		  "option --widths: \"\": \"\" is not a whole number between 1 and 4096" },
-		{ "--memory 2P", "option --memory: \"2P\" is not a size in bytes (4096, 64K, 1.5M, "
-				 "2G, 1T) of at most 1125899906842624" },
+		{"--stpes 3", "unknown option --stpes (did you mean --steps?)"},
+		{"--step=3", "unknown option --step (did you mean --steps?)"},
+		{"--setps", "unknown option --setps (did you mean --steps?)"},
+		{"--mem 4", "unknown option --mem (did you mean --memory?)"},
+		{"--frobnicate", "unknown option --frobnicate"},
+		{"--", ""},
+		{"--=3", "unknown option --"},
+		{"-x", "unknown option -x"},
+		{"-dx", "unknown option -x"},
+		{"--steps", "option --steps needs a value"},
+		{"-d -o", "option -o needs a value"},
+		{"--steps 0",
+		 "option --steps: \"0\" is not a whole number between 1 and 1000000000"},
+		{"-s 3x", "option -s: \"3x\" is not a whole number between 1 and 1000000000"},
+		{"--steps 99999999999",
+		 "option --steps: \"99999999999\" is not a whole number between 1 and 1000000000"},
+		{"--lr nan", "option --lr: \"nan\" is not a number between 0 and 10"},
+		{"--lr --dense", "option --lr: \"--dense\" is not a number between 0 and 10"},
+		{"--seed -1", "option --seed: \"-1\" is not a whole number of at least 0"},
+		{"--act gel", "option --act: \"gel\" is not one of gelu|relu|swiglu"},
+		{"--act gelu|relu", "option --act: \"gelu|relu\" is not one of gelu|relu|swiglu"},
+		{"--dense=2", "option --dense: \"2\" is not a whole number between 0 and 1"},
+		{"--widths 8,,4",
+		 "option --widths: \"8,,4\": \"\" is not a whole number between 1 and 4096"},
+		{"--widths=",
+		 "option --widths: \"\": \"\" is not a whole number between 1 and 4096"},
+		{"--memory 2P", "option --memory: \"2P\" is not a size in bytes (4096, 64K, 1.5M, "
+				"2G, 1T) of at most 1125899906842624"},
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		struct values v;
 		struct opt_table t = table(&v);
-		struct opt_many rest = { 0, NULL };
+		struct opt_many rest = {0, NULL};
 		int r = command(&t, bad[i].line, &rest);
 		is_text(r ? err_text() : "", bad[i].message, "%s", bad[i].line);
 		opt_free(&t);
@@ -155,27 +160,28 @@ static void mistakes(void)
 	}
 }
 
-static void recipe_mistakes(void)
+static void
+recipe_mistakes(void)
 {
 	static const struct {
 		const char *text, *message;
 	} bad[] = {
-		{ "# fine\n\nsteps 5\nstpes 6\n", "4: unknown option stpes (did you mean steps?)" },
-		{ "steps", "1: steps: a value is missing" },
-		{ "steps \t\r\n", "1: steps: a value is missing" },
-		{ "lr 11", "1: lr: \"11\" is not a number between 0 and 10" },
-		{ "\nsteps 5 6\n",
-		  "2: steps: \"5 6\" is not a whole number between 1 and 1000000000" },
-		{ "steps=5", "1: unknown option steps=5 (did you mean steps?)" },
-		{ "--steps 5", "1: unknown option --steps (did you mean steps?)" },
-		{ "note \"open", "1: note: quote left open" },
-		{ "note \"a\" b", "1: note: text after a quoted value" },
-		{ "note \"\\q\"", "1: note: unknown escape in a quoted value "
-				  "(expected \\\\ \\\" \\n \\r \\t or \\xHH)" },
-		{ "note \"\\x00\"", "1: note: unknown escape in a quoted value "
-				    "(expected \\\\ \\\" \\n \\r \\t or \\xHH)" },
-		{ "note \"\\", "1: note: unknown escape in a quoted value "
-			       "(expected \\\\ \\\" \\n \\r \\t or \\xHH)" },
+		{"# fine\n\nsteps 5\nstpes 6\n", "4: unknown option stpes (did you mean steps?)"},
+		{"steps", "1: steps: a value is missing"},
+		{"steps \t\r\n", "1: steps: a value is missing"},
+		{"lr 11", "1: lr: \"11\" is not a number between 0 and 10"},
+		{"\nsteps 5 6\n",
+		 "2: steps: \"5 6\" is not a whole number between 1 and 1000000000"},
+		{"steps=5", "1: unknown option steps=5 (did you mean steps?)"},
+		{"--steps 5", "1: unknown option --steps (did you mean steps?)"},
+		{"note \"open", "1: note: quote left open"},
+		{"note \"a\" b", "1: note: text after a quoted value"},
+		{"note \"\\q\"", "1: note: unknown escape in a quoted value "
+				 "(expected \\\\ \\\" \\n \\r \\t or \\xHH)"},
+		{"note \"\\x00\"", "1: note: unknown escape in a quoted value "
+				   "(expected \\\\ \\\" \\n \\r \\t or \\xHH)"},
+		{"note \"\\", "1: note: unknown escape in a quoted value "
+			      "(expected \\\\ \\\" \\n \\r \\t or \\xHH)"},
 	};
 	struct values v;
 	struct opt_table t = table(&v);
@@ -199,11 +205,12 @@ static void recipe_mistakes(void)
 }
 
 /* Give steps, note, widths and val from the sources in `order`; the command's must win. */
-static void in_order(const char *order)
+static void
+in_order(const char *order)
 {
 	struct values v;
 	struct opt_table t = table(&v);
-	struct opt_many rest = { 0, NULL };
+	struct opt_many rest = {0, NULL};
 	for (const char *p = order; *p; p++)
 		if (*p == 'p')
 			opt_read_text(&t, "preset",
@@ -233,11 +240,12 @@ static void in_order(const char *order)
 }
 
 /* A recipe read into a fresh table prints as itself and holds the same values. */
-static void round_trip(const char *line, const char *note, const char *name)
+static void
+round_trip(const char *line, const char *note, const char *name)
 {
 	struct values a, b;
 	struct opt_table t = table(&a), u = table(&b);
-	struct opt_many rest = { 0, NULL };
+	struct opt_many rest = {0, NULL};
 	char *text, *again;
 	ok(!command(&t, line, &rest) && (!note || !opt_set(&t, "note", note, OPT_COMMAND)), "%s",
 	   name);
@@ -256,17 +264,22 @@ static void round_trip(const char *line, const char *note, const char *name)
 	opt_free(&u);
 }
 
-static void recipes(void)
+static void
+recipes(void)
 {
-	static const double reals[] = { 0.1 + 0.2, 1.0 / 3, 1e-3, 5e-324, 0.1234567891, 10, 0 };
-	static const char *const reads[] = { "0.30000000000000004", "0.3333333333333333", "0.001",
-					     "4.94065646e-324", "0.1234567891", "10", "0" };
+	static const double reals[] = {0.1 + 0.2, 1.0 / 3, 1e-3, 5e-324, 0.1234567891, 10, 0};
+	static const char *const reads[] = {"0.30000000000000004",
+					    "0.3333333333333333",
+					    "0.001",
+					    "4.94065646e-324",
+					    "0.1234567891",
+					    "10",
+					    "0"};
 	struct values v;
 	struct opt_table t = table(&v);
-	struct opt_many rest = { 0, NULL };
+	struct opt_many rest = {0, NULL};
 	char *text = opt_recipe(&t), hostile[256];
-	is_text(text,
-		"steps 1000\nseed 1\nlr 0.001\nmemory 64K\nact relu\ndense 0\n",
+	is_text(text, "steps 1000\nseed 1\nlr 0.001\nmemory 64K\nact relu\ndense 0\n",
 		"the recipe of the defaults, without what is unset");
 	free(text);
 	command(&t, "-o RUN -h --act swiglu -d -m 1000 --widths 4,2 --val a --val b=c --decay 0.5",
@@ -304,23 +317,23 @@ static void recipes(void)
 	hostile[255] = 0;
 	round_trip("", hostile, "every byte");
 	t = table(&v);
-	is_long(opt_read_text(&t, "x", "\t# a\r\n\r\n  steps\t 7 \r\nnote a # b\r\n", OPT_RECIPE), 0,
-		"blanks, comments and CRLF in a recipe");
+	is_long(opt_read_text(&t, "x", "\t# a\r\n\r\n  steps\t 7 \r\nnote a # b\r\n", OPT_RECIPE),
+		0, "blanks, comments and CRLF in a recipe");
 	is_long(v.steps, 7, "a number");
 	is_text(v.note, "a # b", "a number sign inside a value is no comment");
 	opt_free(&t);
 }
 
-static void usage(void)
+static void
+usage(void)
 {
 	struct values v;
 	struct opt_table t = table(&v);
 	char *text;
 	size_t n;
 	FILE *f = open_memstream(&text, &n);
-	static const struct opt_group group[] = { { "help", "First:" },
-						  { "memory", "Then:" },
-						  { NULL, NULL } };
+	static const struct opt_group group[] = {
+		{"help", "First:"}, {"memory", "Then:"}, {NULL, NULL}};
 	t.group = group;
 	v.out = "runs/1"; /* a literal: defaults are not freed */
 	opt_set(&t, "help", "1", OPT_COMMAND);
@@ -356,9 +369,10 @@ static void usage(void)
 	opt_free(&t);
 }
 
-int main(void)
+int
+main(void)
 {
-	static const char *const order[] = { "prc", "pcr", "rpc", "rcp", "cpr", "crp" };
+	static const char *const order[] = {"prc", "pcr", "rpc", "rcp", "cpr", "crp"};
 	parsing();
 	mistakes();
 	recipe_mistakes();

@@ -8,7 +8,8 @@
 #include <pthread.h>
 
 /* All rows, fields between bars, rows ended by ';', at last the failure without the file's name. */
-static char *dump(const char *name)
+static char *
+dump(const char *name)
 {
 	struct table *t = table_open(name);
 	char *text;
@@ -27,14 +28,16 @@ static char *dump(const char *name)
 	return text;
 }
 
-static void reads(const char *text, const char *want, const char *test)
+static void
+reads(const char *text, const char *want, const char *test)
 {
 	char *got = dump(temp_text("in.csv", text));
 	is_text(got, want, "%s", test);
 	free(got);
 }
 
-static void forms(void)
+static void
+forms(void)
 {
 	reads("a,b\n1,2\n3,4\n", "a|b;1|2;3|4;", "a plain table");
 	reads("a,b\r\n1,2\r\n", "a|b;1|2;", "CRLF");
@@ -48,11 +51,14 @@ static void forms(void)
 	reads("# one\na,b\n# two\n1,2\n\n\r\n#\n3,4\n", "a|b;1|2;3|4;", "comments and blank lines");
 	reads("a,b\n\"#1\",#2\n", "a|b;#1|#2;", "a number sign that begins no line");
 	reads("a,b\n\"1\n#2\",3\n", "a|b;1\n#2|3;", "nor one that begins a quoted line");
-	reads("\xef\xbb\xbf" "a,b\n1,2\n", "a|b;1|2;", "a byte order mark");
+	reads("\xef\xbb\xbf"
+	      "a,b\n1,2\n",
+	      "a|b;1|2;", "a byte order mark");
 	reads("\"a\",\"b c\"\n1,2\n", "a|b c;1|2;", "a quoted header");
 }
 
-static void faults(void)
+static void
+faults(void)
 {
 	static const unsigned char nul[] = "a,b\n1,2\n3,\0\n";
 	char *got;
@@ -68,10 +74,10 @@ static void faults(void)
 	reads("a,b", "!:1: no line end (expected one: has the file been cut?)",
 	      "a header without its end");
 	reads("a,b\n1,\"2\n3,4\n5,6\n", "a|b;!:2: a quote that is never closed", "an open quote");
-	reads("a,b\n1,x\"y\n",
-	      "a|b;!:2: a stray quote (expected a quoted field, \"\" for \")", "a quote in a field");
-	reads("a,b\n1,\"x\"y\n",
-	      "a|b;!:2: a stray quote (expected a quoted field, \"\" for \")", "text after a quote");
+	reads("a,b\n1,x\"y\n", "a|b;!:2: a stray quote (expected a quoted field, \"\" for \")",
+	      "a quote in a field");
+	reads("a,b\n1,\"x\"y\n", "a|b;!:2: a stray quote (expected a quoted field, \"\" for \")",
+	      "text after a quote");
 	reads("a,b\n1,2\r3,4\n",
 	      "a|b;!:2: a carriage return inside a row (expected a quoted field)",
 	      "a carriage return");
@@ -90,7 +96,8 @@ static void faults(void)
 }
 
 /* However a table is cut, no row is read that is not a row of the whole. */
-static void cut_anywhere(void)
+static void
+cut_anywhere(void)
 {
 	static const char text[] = "a,b\r\n# note\n12,\"x\"\"\ny\"\n3,\"4\"\n5,6\n";
 	static const char whole[] = "a|b;12|x\"\ny;3|4;5|6;";
@@ -108,10 +115,11 @@ static void cut_anywhere(void)
 	is_long(wrong, 0, "a table cut anywhere but behind a row is refused");
 }
 
-static void cut_gzip(void)
+static void
+cut_gzip(void)
 {
 	const char *path = temp("in.csv.gz");
-	struct row r = { .f = file_create(path) };
+	struct row r = {.f = file_create(path)};
 	struct table *t;
 	uint64_t size;
 	long rows = 0;
@@ -143,7 +151,8 @@ static void cut_gzip(void)
 	table_close(t);
 }
 
-static void long_lines(void)
+static void
+long_lines(void)
 {
 	enum { N = 1 << 20, FIELDS = 100000 };
 	char *text = mem_zero(2 * N, 1), *p;
@@ -176,7 +185,8 @@ static void long_lines(void)
 	free(text);
 }
 
-static void columns(void)
+static void
+columns(void)
 {
 	struct table *t = table_open(temp_text("in.csv", "b,a,x,x\n2,1,0,0\n"));
 	const char *path = temp("in.csv");
@@ -192,12 +202,13 @@ static void columns(void)
 	table_close(NULL);
 }
 
-static void numbers(void)
+static void
+numbers(void)
 {
-	static const char *const reals[] = { "0.1", "-1e-3", "nan", "-nan", "NaN", "inf", "-Inf",
-					     "3.4028235e38", "1e-320", "-0" };
-	static const char *const wrong[] = { "",   " 1", "1 ",	"1,5", "0x1", "1e999", "infinity",
-					     "+1", "na", "nan1", "--1" };
+	static const char *const reals[] = {"0.1", "-1e-3", "nan",	    "-nan",   "NaN",
+					    "inf", "-Inf",  "3.4028235e38", "1e-320", "-0"};
+	static const char *const wrong[] = {"",		" 1", "1 ", "1,5",  "0x1", "1e999",
+					    "infinity", "+1", "na", "nan1", "--1"};
 	char *want;
 	for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
 		char *text = mem_text("v,w\n%s,0\n", reals[i]);
@@ -238,12 +249,13 @@ static void numbers(void)
 	table_close(t);
 }
 
-static void writing(void)
+static void
+writing(void)
 {
-	static const char *const odd[] = { "",	  "plain", "a b",  " a ", "a,b", "\"", "a\"b\"",
-					   "a\n", "\r",	   "#x",   "'",	  "\xff", "a\\b" };
+	static const char *const odd[] = {"",	 "plain", "a b", " a ", "a,b",	"\"",  "a\"b\"",
+					  "a\n", "\r",	  "#x",	 "'",	"\xff", "a\\b"};
 	enum { ODD = sizeof odd / sizeof *odd };
-	struct row r = { .f = file_create(temp("out.csv")) };
+	struct row r = {.f = file_create(temp("out.csv"))};
 	struct table *t;
 	char *s;
 	size_t n;
@@ -271,7 +283,7 @@ static void writing(void)
 		"quoted where it must be and nowhere else");
 	free(s);
 	for (int columns = 1; columns <= 2; columns++) {
-		r = (struct row){ .f = file_create(temp("out.csv")) };
+		r = (struct row){.f = file_create(temp("out.csv"))};
 		row_header(&r, columns == 1 ? "a" : "a,b");
 		for (int i = 0; i < ODD; i++) {
 			row_text(&r, odd[i]);
@@ -292,9 +304,10 @@ static void writing(void)
 	}
 }
 
-static void full_disk(void)
+static void
+full_disk(void)
 {
-	struct row r = { .f = file_create("/dev/full") };
+	struct row r = {.f = file_create("/dev/full")};
 	int failed = 0;
 	if (!r.f) {
 		ok(true, "a full disk # SKIP no /dev/full");
@@ -312,7 +325,8 @@ static void full_disk(void)
 }
 
 /* A reader at a pipe gets each row when it was written, not when the pipe is closed. */
-static void pipes(void)
+static void
+pipes(void)
 {
 	int p[2], back[2], in = dup(0);
 	struct table *t;
@@ -331,7 +345,9 @@ static void pipes(void)
 				_exit(1);
 		}
 		c = t && !strcmp(err_text(), "standard input:5: 2 fields "
-					     "(expected 1, as in the header)") ? '!' : '?';
+					     "(expected 1, as in the header)")
+			    ? '!'
+			    : '?';
 		_exit(write(back[1], &c, 1) != 1);
 	}
 	alarm(20);
@@ -346,7 +362,8 @@ static void pipes(void)
 	close(in);
 }
 
-int main(void)
+int
+main(void)
 {
 	forms();
 	faults();

@@ -13,13 +13,15 @@
 #include <zlib.h>
 
 /* A new file each time: some file systems flush one that is cut to nothing and written again. */
-static void spill(const char *name, const void *p, size_t n)
+static void
+spill(const char *name, const void *p, size_t n)
 {
 	unlink(temp(name));
 	temp_bytes(name, p, n);
 }
 
-static char *slurp(const char *name, size_t *n)
+static char *
+slurp(const char *name, size_t *n)
 {
 	char *p = file_slurp(temp(name), n);
 
@@ -29,7 +31,8 @@ static char *slurp(const char *name, size_t *n)
 }
 
 /* A file of this JSON header and so many zeros of data. */
-static void spill_json(const char *name, const char *json, size_t data)
+static void
+spill_json(const char *name, const char *json, size_t data)
 {
 	uint64_t n = strlen(json);
 	char *p = calloc(1, 8 + n + data);
@@ -41,7 +44,8 @@ static void spill_json(const char *name, const char *json, size_t data)
 }
 
 /* Refused, with a message that names the file and says this. */
-static bool refused(const char *name, const char *says)
+static bool
+refused(const char *name, const char *says)
 {
 	struct ckpt *c = ckpt_open(temp(name));
 	bool right = !c && !strncmp(err_text(), temp(name), strlen(temp(name))) &&
@@ -59,7 +63,8 @@ static const int64_t whole[3] = {INT64_MIN, -1, INT64_MAX};
 static const unsigned char bytes[5] = {0, 1, 127, 128, 255};
 static const uint64_t two_by_three[] = {2, 3}, three[] = {3}, five[] = {5}, none[] = {4, 0};
 
-static struct ckpt_out *sample(void)
+static struct ckpt_out *
+sample(void)
 {
 	struct ckpt_out *o = ckpt_out_new();
 
@@ -75,7 +80,8 @@ static struct ckpt_out *sample(void)
 	return o;
 }
 
-static void write_sample(const char *name)
+static void
+write_sample(const char *name)
 {
 	struct ckpt_out *o = sample();
 
@@ -86,7 +92,8 @@ static void write_sample(const char *name)
 	ckpt_out_free(o);
 }
 
-static void join(void *arg, const char *key, const char *value)
+static void
+join(void *arg, const char *key, const char *value)
 {
 	strcat(arg, key);
 	strcat(arg, strcmp(key, "step") ? " " : "=");
@@ -94,7 +101,8 @@ static void join(void *arg, const char *key, const char *value)
 		strcat(strcat(arg, value), " ");
 }
 
-static void check_sample(const char *file, const char *how)
+static void
+check_sample(const char *file, const char *how)
 {
 	struct ckpt *c = ckpt_open(file);
 	const struct ckpt_tensor *t;
@@ -139,7 +147,8 @@ static void check_sample(const char *file, const char *how)
 	ckpt_close(c);
 }
 
-static void test_round_trip(void)
+static void
+test_round_trip(void)
 {
 	char *a, *b, command[512];
 	uint64_t n;
@@ -193,7 +202,8 @@ static void test_round_trip(void)
 }
 
 /* Every file but the first is refused, whichever way it is read. */
-static void test_damage(void)
+static void
+test_damage(void)
 {
 	size_t n, opened = 0, silent = 0;
 	char *p = slurp("a", &n), *q = malloc(n + 1), want[256];
@@ -264,7 +274,8 @@ static void test_damage(void)
 	free(q);
 }
 
-static void test_hostile(void)
+static void
+test_hostile(void)
 {
 	static const struct {
 		const char *json;
@@ -366,7 +377,8 @@ static void test_hostile(void)
 }
 
 /* The header's CRC, made right again after an edit, so that what lies behind it is reached. */
-static void spill_signed(const char *name, char *json, size_t data)
+static void
+spill_signed(const char *name, char *json, size_t data)
 {
 	char *at = strstr(json, "\"header_crc32\":\"") + 16, digits[9];
 
@@ -376,7 +388,8 @@ static void spill_signed(const char *name, char *json, size_t data)
 	spill_json(name, json, data);
 }
 
-static void test_signed(void)
+static void
+test_signed(void)
 {
 	static const struct {
 		const char *format, *crcs, *says;
@@ -414,7 +427,8 @@ static void test_signed(void)
 	}
 }
 
-static void test_foreign(void)
+static void
+test_foreign(void)
 {
 	float f[2];
 	struct ckpt *c;
@@ -460,7 +474,8 @@ static void test_foreign(void)
 }
 
 /* Value of an IEEE half by its definition, for all but NaN. */
-static double half(unsigned h)
+static double
+half(unsigned h)
 {
 	int e = h >> 10 & 31, m = h & 1023;
 	double v = e == 31 ? INFINITY : e ? ldexp(1024 + m, e - 25) : ldexp(m, -24);
@@ -468,7 +483,8 @@ static double half(unsigned h)
 	return h & 0x8000 ? -v : v;
 }
 
-static void test_numbers(void)
+static void
+test_numbers(void)
 {
 	static const struct {
 		uint32_t f32;
@@ -551,7 +567,8 @@ static void test_numbers(void)
 	is_real(ckpt_value(CKPT_U8, &bytes[4]), 255, 0, "a byte as a number");
 }
 
-static void test_bad_out(void)
+static void
+test_bad_out(void)
 {
 	static const uint64_t huge[] = {1ULL << 40, 1ULL << 40};
 	static const uint64_t large[] = {INT64_MAX - 3};
@@ -593,7 +610,8 @@ static void test_bad_out(void)
 }
 
 /* A write that fails midway leaves the file that was there, and no other. */
-static void test_atomic(void)
+static void
+test_atomic(void)
 {
 	struct rlimit old, limit;
 	struct ckpt_out *o = sample();
@@ -619,7 +637,8 @@ static void test_atomic(void)
 	ckpt_out_free(o);
 }
 
-int main(void)
+int
+main(void)
 {
 	test_round_trip();
 	test_damage();

@@ -456,14 +456,10 @@ static double
 unit(enum kern_act act, double x)
 {
 	switch (act) {
-	case ACT_GELU:
-		return 0.5 * x * erfc(-x / sqrt(2));
-	case ACT_SWIGLU:
-		return x / (1 + exp(-x));
-	case ACT_RELU2:
-		return x > 0 ? x * x : 0;
-	default:
-		return x > 0 ? x : 0;
+	case ACT_GELU: return 0.5 * x * erfc(-x / sqrt(2));
+	case ACT_SWIGLU: return x / (1 + exp(-x));
+	case ACT_RELU2: return x > 0 ? x * x : 0;
+	default: return x > 0 ? x : 0;
 	}
 }
 

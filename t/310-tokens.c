@@ -12,7 +12,8 @@ enum { TEXT = 1000 };
 
 static char text[TEXT + 1];
 
-static const char *gzip(const char *name, const void *p, size_t n)
+static const char *
+gzip(const char *name, const void *p, size_t n)
 {
 	const char *path = temp(name);
 	gzFile f = gzopen(path, "wb");
@@ -22,7 +23,8 @@ static const char *gzip(const char *name, const void *p, size_t n)
 	return path;
 }
 
-static void refused(const char *spec, const char *why, const char *name)
+static void
+refused(const char *spec, const char *why, const char *name)
 {
 	struct tokens *t = tokens_open(spec);
 
@@ -32,7 +34,8 @@ static void refused(const char *spec, const char *why, const char *name)
 	tokens_close(t);
 }
 
-static void test_bytes(void)
+static void
+test_bytes(void)
 {
 	const char *plain = temp_bytes("plain.txt", text, TEXT);
 	const char *packed = gzip("packed.txt.gz", text, TEXT);
@@ -61,7 +64,8 @@ static void test_bytes(void)
 	refused(temp("."), "directory", "a directory is refused");
 }
 
-static void test_names(void)
+static void
+test_names(void)
 {
 	struct {
 		const char *file, *spec, *name;
@@ -89,7 +93,8 @@ static void test_names(void)
 		abort();
 }
 
-static void test_pack(int vocab, int width)
+static void
+test_pack(int vocab, int width)
 {
 	static const uint32_t v[] = {0, 7, 511, 300, 2};
 	const char *path = temp("p.tok");
@@ -140,7 +145,8 @@ static void test_pack(int vocab, int width)
 }
 
 /* The schedule of the operands up to NULL; its message when it is refused, "" when not. */
-static const char *schedule(struct schedule *s, double val_frac, int seq, ...)
+static const char *
+schedule(struct schedule *s, double val_frac, int seq, ...)
 {
 	char *operand[8];
 	int n = 0;
@@ -153,13 +159,15 @@ static const char *schedule(struct schedule *s, double val_frac, int seq, ...)
 	return schedule_open(s, operand, n, val_frac, seq) < 0 ? err_text() : "";
 }
 
-static void wrong(const char *found, const char *why)
+static void
+wrong(const char *found, const char *why)
 {
 	if (!ok(strstr(found, why), "a schedule is refused: %s", why))
 		fprintf(stderr, "# expected \"%s\", found \"%s\"\n", why, found);
 }
 
-static void test_schedule(void)
+static void
+test_schedule(void)
 {
 	struct schedule s;
 	uint32_t token = 3, tokens[40];
@@ -216,7 +224,8 @@ static void test_schedule(void)
 	schedule_close(&s);
 }
 
-static void test_batch(void)
+static void
+test_batch(void)
 {
 	enum { BATCH = 4, SEQ = 20, N = BATCH * SEQ };
 	struct schedule s;
@@ -263,7 +272,8 @@ static void test_batch(void)
 	schedule_close(&s);
 }
 
-int main(void)
+int
+main(void)
 {
 	struct rng r = rng_at(1, RNG_TEST, 310, 0);
 

@@ -15,7 +15,8 @@ static const char llama2_file[] = "../shared/data/weights/tok512.bin";
 /* --- texts --- */
 
 /* n bytes of words, numbers, blanks and other characters; freed by free(). */
-static unsigned char *some_text(size_t n, uint64_t seed)
+static unsigned char *
+some_text(size_t n, uint64_t seed)
 {
 	static const char *const part[] = {
 		" the",
@@ -67,7 +68,8 @@ static unsigned char *some_text(size_t n, uint64_t seed)
 	return (unsigned char *)s;
 }
 
-static unsigned char *some_bytes(size_t n, uint64_t seed)
+static unsigned char *
+some_bytes(size_t n, uint64_t seed)
 {
 	struct rng r = rng_at(seed, RNG_TEST, 320, 1);
 	unsigned char *s = mem_zero(n + 1, 1);
@@ -80,7 +82,8 @@ static unsigned char *some_bytes(size_t n, uint64_t seed)
 /* --- words --- */
 
 /* The ends of the words as Perl's regular expressions find them: an oracle with its own Unicode. */
-static void test_words(void)
+static void
+test_words(void)
 {
 	enum { N = 20000 };
 	unsigned char *s = some_text(N, 1);
@@ -108,7 +111,8 @@ static void test_words(void)
 	free(s);
 }
 
-static void is_words(const char *text, const char *want)
+static void
+is_words(const char *text, const char *want)
 {
 	size_t n = strlen(text);
 	char got[256] = "";
@@ -129,7 +133,8 @@ struct list {
 };
 
 /* Replace v[i], v[i + 1] by t. */
-static void replace(struct list *l, size_t i, uint32_t t)
+static void
+replace(struct list *l, size_t i, uint32_t t)
 {
 	l->v[i] = t;
 	memmove(l->v + i + 1, l->v + i + 2, (l->n - i - 2) * sizeof *l->v);
@@ -139,8 +144,8 @@ static void replace(struct list *l, size_t i, uint32_t t)
 /* Pairs of the text counted anew for each merge; SEP, which is no token, ends a word. */
 #define SEP 99999
 
-static void brute_train(const unsigned char *s, size_t n, int vocab, struct list *left,
-			struct list *right)
+static void
+brute_train(const unsigned char *s, size_t n, int vocab, struct list *left, struct list *right)
 {
 	static struct list l;
 
@@ -178,8 +183,9 @@ static void brute_train(const unsigned char *s, size_t n, int vocab, struct list
 }
 
 /* All merges in their order, each from left to right, word by word. */
-static void brute_encode(const struct list *left, const struct list *right, const unsigned char *s,
-			 size_t n, struct list *out)
+static void
+brute_encode(const struct list *left, const struct list *right, const unsigned char *s, size_t n,
+	     struct list *out)
 {
 	static struct list l;
 
@@ -200,8 +206,9 @@ static void brute_encode(const struct list *left, const struct list *right, cons
 
 /* --- what every table does --- */
 
-static void is_list(const struct bpe *b, const unsigned char *s, size_t n, const struct list *want,
-		    const char *name)
+static void
+is_list(const struct bpe *b, const unsigned char *s, size_t n, const struct list *want,
+	const char *name)
 {
 	uint32_t *got;
 	size_t count = bpe_encode(b, s, n, &got);
@@ -212,7 +219,8 @@ static void is_list(const struct bpe *b, const unsigned char *s, size_t n, const
 }
 
 /* Decoding gives the bytes back. */
-static void is_identity(const struct bpe *b, const unsigned char *s, size_t n, const char *name)
+static void
+is_identity(const struct bpe *b, const unsigned char *s, size_t n, const char *name)
 {
 	uint32_t *v;
 	size_t count = bpe_encode(b, s, n, &v), at = 0, wrong = 0;
@@ -229,7 +237,8 @@ static void is_identity(const struct bpe *b, const unsigned char *s, size_t n, c
 	free(v);
 }
 
-static void identities(const struct bpe *b, const char *table)
+static void
+identities(const struct bpe *b, const char *table)
 {
 	unsigned char *s = some_text(5000, 2), *r = some_bytes(5000, 3), *z = mem_zero(5000, 1);
 	char name[100];
@@ -251,7 +260,8 @@ static void identities(const struct bpe *b, const char *table)
 
 /* --- tables trained here --- */
 
-static void test_trained(void)
+static void
+test_trained(void)
 {
 	enum { N = 1500, VOCAB = 300 };
 	static struct list left, right, want;
@@ -298,7 +308,8 @@ static void test_trained(void)
 }
 
 /* No prefix of a table and no table with a damaged byte is read. */
-static void test_damage(void)
+static void
+test_damage(void)
 {
 	unsigned char *s = some_text(2000, 6);
 	struct bpe *b = bpe_train(s, 2000, 280);
@@ -330,7 +341,8 @@ static void test_damage(void)
 /* --- GPT-2's format --- */
 
 /* A byte as GPT-2 writes it, by its own definition: printable Latin-1 is itself. */
-static void put_byte(FILE *f, int byte)
+static void
+put_byte(FILE *f, int byte)
 {
 	int c = byte, other = 256;
 
@@ -349,7 +361,8 @@ static void put_byte(FILE *f, int byte)
 		fprintf(f, "%c%c", 0xc0 | c >> 6, 0x80 | (c & 0x3f));
 }
 
-static void put_token(FILE *f, const struct bpe *b, uint32_t t, bool json)
+static void
+put_token(FILE *f, const struct bpe *b, uint32_t t, bool json)
 {
 	size_t n;
 	const unsigned char *p = bpe_bytes(b, t, &n);
@@ -362,7 +375,8 @@ static void put_token(FILE *f, const struct bpe *b, uint32_t t, bool json)
 }
 
 /* A table trained here, written in GPT-2's format with its tokens numbered backwards. */
-static void test_gpt2_format(void)
+static void
+test_gpt2_format(void)
 {
 	enum { N = 1500, VOCAB = 300 };
 	static struct list left, right, want;
@@ -419,7 +433,8 @@ static void test_gpt2_format(void)
 	   "a line cut short is refused");
 }
 
-static void test_gpt2(void)
+static void
+test_gpt2(void)
 {
 	static const struct list hello = {{15496, 995, 0, 314, 1101, 532, 352, 362, 4747}, 9};
 	struct bpe *b;
@@ -465,7 +480,8 @@ static const struct piece pieces[] = {
 };
 enum { PIECES = sizeof pieces / sizeof *pieces, FIRST = 259 };
 
-static void put_piece(FILE *f, float score, const char *text)
+static void
+put_piece(FILE *f, float score, const char *text)
 {
 	int32_t n = (int32_t)strlen(text);
 
@@ -474,7 +490,8 @@ static void put_piece(FILE *f, float score, const char *text)
 	fwrite(text, 1, (size_t)n, f);
 }
 
-static const char *put_llama2(const char *name)
+static const char *
+put_llama2(const char *name)
 {
 	const char *path = temp(name);
 	FILE *f = fopen(path, "w");
@@ -498,7 +515,8 @@ static const char *put_llama2(const char *name)
 	return path;
 }
 
-static int find_piece(const char *a, const char *b)
+static int
+find_piece(const char *a, const char *b)
 {
 	char both[64];
 
@@ -510,7 +528,8 @@ static int find_piece(const char *a, const char *b)
 }
 
 /* As llama2.c says it: the best pair of the whole text, again and again. */
-static void brute_llama2(const char *s, struct list *l)
+static void
+brute_llama2(const char *s, struct list *l)
 {
 	*l = (struct list){{1, (uint32_t)(FIRST + find_piece(" ", ""))}, *s ? 2 : 1};
 	for (size_t k; *s; s += k) {
@@ -547,7 +566,8 @@ static void brute_llama2(const char *s, struct list *l)
 	}
 }
 
-static void test_llama2(void)
+static void
+test_llama2(void)
 {
 	static const char *const part[] = {"a", "b", "c", "d", " ", "\xc3\xa9", "\xc3\xb6", "!"};
 	static struct list want;
@@ -606,7 +626,8 @@ static void test_llama2(void)
 	bpe_free(b);
 }
 
-int main(void)
+int
+main(void)
 {
 	test_words();
 	is_words("Hello world", "Hello| world|");

@@ -28,7 +28,8 @@
 
 static int tap_planned = -1, tap_run, tap_failed;
 
-static bool tap_print(bool pass, const char *file, int line, const char *name, va_list ap)
+static bool
+tap_print(bool pass, const char *file, int line, const char *name, va_list ap)
 {
 	printf("%s %d - ", pass ? "ok" : "not ok", ++tap_run);
 	vprintf(name, ap);
@@ -113,7 +114,8 @@ static TAP_NAME(6) bool tap_bytes(const void *got, const void *want, size_t n, c
 	return i == n;
 }
 
-static TAP_USE void plan(int n)
+static TAP_USE void
+plan(int n)
 {
 	tap_planned = n;
 	printf("1..%d\n", n);
@@ -121,13 +123,15 @@ static TAP_USE void plan(int n)
 }
 
 /* Before any test: the whole file cannot run here. */
-static TAP_USE void skip_all(const char *why)
+static TAP_USE void
+skip_all(const char *why)
 {
 	printf("1..0 # SKIP %s\n", why);
 	exit(fflush(stdout) ? 1 : 0);
 }
 
-static TAP_USE int done(void)
+static TAP_USE int
+done(void)
 {
 	if (tap_planned < 0)
 		printf("1..%d\n", tap_run);

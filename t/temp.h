@@ -9,19 +9,22 @@
 /* A directory of the test's own, removed at its exit. */
 static char temp_dir[256];
 
-static int temp_remove(const char *path, const struct stat *st, int type, struct FTW *w)
+static int
+temp_remove(const char *path, const struct stat *st, int type, struct FTW *w)
 {
 	(void)st, (void)type, (void)w;
 	return remove(path);
 }
 
-static void temp_clean(void)
+static void
+temp_clean(void)
 {
 	nftw(temp_dir, temp_remove, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* The path of NAME in it; it holds for the next 63 calls. */
-static __attribute__((unused)) const char *temp(const char *name)
+static __attribute__((unused)) const char *
+temp(const char *name)
 {
 	static char path[64][512];
 	static int turn;
@@ -40,7 +43,8 @@ static __attribute__((unused)) const char *temp(const char *name)
 }
 
 /* Make NAME in it of n bytes; its path. */
-static __attribute__((unused)) const char *temp_bytes(const char *name, const void *p, size_t n)
+static __attribute__((unused)) const char *
+temp_bytes(const char *name, const void *p, size_t n)
 {
 	const char *path = temp(name);
 	FILE *f = fopen(path, "w");
@@ -51,7 +55,8 @@ static __attribute__((unused)) const char *temp_bytes(const char *name, const vo
 	return path;
 }
 
-static __attribute__((unused)) const char *temp_text(const char *name, const char *text)
+static __attribute__((unused)) const char *
+temp_text(const char *name, const char *text)
 {
 	return temp_bytes(name, text, strlen(text));
 }

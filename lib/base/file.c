@@ -37,21 +37,24 @@ struct file {
 	unsigned char pack[BUF]; /* gzip writer: compressed, on its way out */
 };
 
-static int fail(const char *name)
+static int
+fail(const char *name)
 {
 	return err_set("%s: %s", name, strerror(errno));
 }
 
-static bool ends_gz(const char *name)
+static bool
+ends_gz(const char *name)
 {
 	size_t n = strlen(name);
 	return n > 3 && !strcmp(name + n - 3, ".gz");
 }
 
 /* After a failed read or write: true if it is to be tried again, when the descriptor is ready. */
-static bool again(int fd, short events)
+static bool
+again(int fd, short events)
 {
-	struct pollfd p = { .fd = fd, .events = events };
+	struct pollfd p = {.fd = fd, .events = events};
 	if (errno == EINTR)
 		return true;
 	if (errno != EAGAIN)
@@ -62,7 +65,8 @@ static bool again(int fd, short events)
 	return true;
 }
 
-static ssize_t read_fd(int fd, void *buf, size_t n)
+static ssize_t
+read_fd(int fd, void *buf, size_t n)
 {
 	ssize_t got;
 	do
@@ -71,7 +75,8 @@ static ssize_t read_fd(int fd, void *buf, size_t n)
 	return got;
 }
 
-static int open_fd(const char *name, int flags)
+static int
+open_fd(const char *name, int flags)
 {
 	int fd;
 	do
@@ -80,7 +85,8 @@ static int open_fd(const char *name, int flags)
 	return fd;
 }
 
-static struct file *file_new(const char *name, int fd, bool writing)
+static struct file *
+file_new(const char *name, int fd, bool writing)
 {
 	struct file *f = mem_zero(1, sizeof *f);
 	f->standard = fd == STDIN_FILENO || fd == STDOUT_FILENO;
@@ -90,7 +96,8 @@ static struct file *file_new(const char *name, int fd, bool writing)
 	return f;
 }
 
-static void file_free(struct file *f)
+static void
+file_free(struct file *f)
 {
 	if (f->gzip && f->writing)
 		deflateEnd(&f->z);
@@ -104,19 +111,22 @@ static void file_free(struct file *f)
 	free(f);
 }
 
-const char *file_name(const struct file *f)
+const char *
+file_name(const struct file *f)
 {
 	return f->name;
 }
 
-int file_fd(const struct file *f)
+int
+file_fd(const struct file *f)
 {
 	return f->fd;
 }
 
 /* --- reading --- */
 
-struct file *file_open(const char *name)
+struct file *
+file_open(const char *name)
 {
 	struct stat st;
 	int fd;
@@ -138,7 +148,8 @@ err:
 }
 
 /* More into buf, behind what is there; bytes added, 0 at the end, -1. */
-static ssize_t fill(struct file *f)
+static ssize_t
+fill(struct file *f)
 {
 	ssize_t n;
 	if (f->at == f->end)
@@ -154,9 +165,10 @@ static ssize_t fill(struct file *f)
  * Three bytes tell gzip: magic and method.  Two are enough at the end of a file, so that one cut
  * there is refused.
  */
-static int look(struct file *f)
+static int
+look(struct file *f)
 {
-	static const unsigned char magic[3] = { 0x1f, 0x8b, 8 };
+	static const unsigned char magic[3] = {0x1f, 0x8b, 8};
 	ssize_t n = 1;
 	while (n > 0 && f->end < 3 && !memcmp(f->buf, magic, f->end))
 		if ((n = fill(f)) < 0)
@@ -174,7 +186,8 @@ static int look(struct file *f)
 }
 
 /* Between members: 1 if another begins, 0 at the end. */
-static int next_member(struct file *f)
+static int
+next_member(struct file *f)
 {
 	ssize_t n;
 	if (f->at == f->end && (n = fill(f)) <= 0)
@@ -187,7 +200,8 @@ static int next_member(struct file *f)
 }
 
 /* Some decompressed bytes, at least one unless at the end. */
-static ssize_t inflate_some(struct file *f, void *buf, size_t n)
+static ssize_t
+inflate_some(struct file *f, void *buf, size_t n)
 {
 	uInt want = n < INT_MAX ? (uInt)n : INT_MAX;
 	f->z.next_out = buf;
@@ -211,7 +225,8 @@ static ssize_t inflate_some(struct file *f, void *buf, size_t n)
 	return want - f->z.avail_out;
 }
 
-ssize_t file_some(struct file *f, void *buf, size_t n)
+ssize_t
+file_some(struct file *f, void *buf, size_t n)
 {
 	ssize_t got;
 	if (!f->known && look(f))
@@ -233,7 +248,8 @@ ssize_t file_some(struct file *f, void *buf, size_t n)
 	return (ssize_t)n;
 }
 
-ssize_t file_read(struct file *f, void *buf, size_t n)
+ssize_t
+file_read(struct file *f, void *buf, size_t n)
 {
 	size_t have = 0;
 	while (have < n) {
@@ -250,7 +266,8 @@ ssize_t file_read(struct file *f, void *buf, size_t n)
 /* --- writing --- */
 
 /* The compressor starts once per file; every member begins from its reset state. */
-static struct file *start(struct file *f, const char *path)
+static struct file *
+start(struct file *f, const char *path)
 {
 	if (!ends_gz(path))
 		return f;
@@ -263,7 +280,8 @@ static struct file *start(struct file *f, const char *path)
 	return f;
 }
 
-static struct file *open_to_write(const char *name, int flags)
+static struct file *
+open_to_write(const char *name, int flags)
 {
 	struct stat st;
 	struct file *f;
@@ -280,18 +298,21 @@ static struct file *open_to_write(const char *name, int flags)
 	return start(f, name);
 }
 
-struct file *file_create(const char *name)
+struct file *
+file_create(const char *name)
 {
 	return open_to_write(name, O_TRUNC);
 }
 
-struct file *file_append(const char *name)
+struct file *
+file_append(const char *name)
 {
 	return open_to_write(name, O_APPEND);
 }
 
 /* All n bytes to the system. */
-static int put(struct file *f, const unsigned char *p, size_t n)
+static int
+put(struct file *f, const unsigned char *p, size_t n)
 {
 	if (f->tally && n) {
 		f->tally_bytes += n;
@@ -310,7 +331,8 @@ static int put(struct file *f, const unsigned char *p, size_t n)
 }
 
 /* Compress buf; with Z_FINISH end the member. */
-static int put_gzip(struct file *f, int flush)
+static int
+put_gzip(struct file *f, int flush)
 {
 	int r;
 	if (!f->member && deflateReset(&f->z) != Z_OK)
@@ -333,7 +355,8 @@ static int put_gzip(struct file *f, int flush)
 
 /* The buffer is full.  The compressor sees full buffers only, so its bytes depend on nothing but
  * the data and the flushes between, not on how the data was cut into writes. */
-static int drain(struct file *f)
+static int
+drain(struct file *f)
 {
 	size_t n = f->end;
 	if (f->gzip)
@@ -342,7 +365,8 @@ static int drain(struct file *f)
 	return put(f, f->buf, n);
 }
 
-int file_write(struct file *f, const void *buf, size_t n)
+int
+file_write(struct file *f, const void *buf, size_t n)
 {
 	const unsigned char *p = buf;
 	if (f->error)
@@ -363,7 +387,8 @@ int file_write(struct file *f, const void *buf, size_t n)
 	return 0;
 }
 
-int file_print(struct file *f, const char *fmt, ...)
+int
+file_print(struct file *f, const char *fmt, ...)
 {
 	char brief[1024], *text = brief;
 	va_list ap;
@@ -385,7 +410,8 @@ int file_print(struct file *f, const char *fmt, ...)
 	return r;
 }
 
-int file_flush(struct file *f)
+int
+file_flush(struct file *f)
 {
 	if (!f->gzip)
 		return drain(f);
@@ -395,7 +421,8 @@ int file_flush(struct file *f)
 }
 
 /* Pipes and terminals have nothing to sync. */
-static int sync_fd(int fd, int sync(int))
+static int
+sync_fd(int fd, int sync(int))
 {
 	int r;
 	do
@@ -404,7 +431,8 @@ static int sync_fd(int fd, int sync(int))
 	return r && errno != EINVAL && errno != EROFS && errno != ENOTSUP ? -1 : 0;
 }
 
-int file_sync(struct file *f)
+int
+file_sync(struct file *f)
 {
 	if (file_flush(f))
 		return -1;
@@ -412,7 +440,8 @@ int file_sync(struct file *f)
 }
 
 /* Flush; a .gz without data still becomes a gzip stream. */
-static int finish(struct file *f)
+static int
+finish(struct file *f)
 {
 	if (f->gzip && !f->members)
 		return put_gzip(f, Z_FINISH);
@@ -420,7 +449,8 @@ static int finish(struct file *f)
 }
 
 /* Close the descriptor.  On Linux it is closed even when the call is interrupted. */
-static int shut(struct file *f)
+static int
+shut(struct file *f)
 {
 	int fd = f->fd;
 	f->fd = -1;
@@ -429,7 +459,8 @@ static int shut(struct file *f)
 	return fail(f->name);
 }
 
-int file_close(struct file *f)
+int
+file_close(struct file *f)
 {
 	int r = 0;
 	if (!f)
@@ -449,7 +480,8 @@ int file_close(struct file *f)
 
 /* --- replacing --- */
 
-struct file *file_replace(const char *name)
+struct file *
+file_replace(const char *name)
 {
 	struct stat st;
 	struct file *f;
@@ -480,7 +512,8 @@ struct file *file_replace(const char *name)
 	return start(f, name);
 }
 
-static int sync_parent(const char *path)
+static int
+sync_parent(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	char *dir = slash ? mem_copy(path) : mem_copy(".");
@@ -496,7 +529,8 @@ static int sync_parent(const char *path)
 	return r;
 }
 
-int file_commit(struct file *f)
+int
+file_commit(struct file *f)
 {
 	if (!f->temp)
 		return file_sync(f) ? (file_abandon(f), -1) : file_close(f);
@@ -523,7 +557,8 @@ err:
 	return -1;
 }
 
-void file_abandon(struct file *f)
+void
+file_abandon(struct file *f)
 {
 	if (!f)
 		return;
@@ -534,7 +569,8 @@ void file_abandon(struct file *f)
 
 /* --- whole files --- */
 
-char *file_slurp(const char *name, size_t *n)
+char *
+file_slurp(const char *name, size_t *n)
 {
 	struct file *f = file_open(name);
 	struct stat st;
@@ -564,7 +600,8 @@ char *file_slurp(const char *name, size_t *n)
 	return p;
 }
 
-const void *file_map(const char *name, size_t *n)
+const void *
+file_map(const char *name, size_t *n)
 {
 	struct stat st;
 	unsigned char *p = NULL;
@@ -597,7 +634,8 @@ err:
 	return NULL;
 }
 
-void file_unmap(const void *p, size_t n)
+void
+file_unmap(const void *p, size_t n)
 {
 	if (p)
 		munmap((void *)p, n);
@@ -605,7 +643,8 @@ void file_unmap(const void *p, size_t n)
 
 /* --- files by name --- */
 
-int file_size(const char *name, uint64_t *n)
+int
+file_size(const char *name, uint64_t *n)
 {
 	struct stat st;
 	if (stat(name, &st))
@@ -616,7 +655,8 @@ int file_size(const char *name, uint64_t *n)
 	return 0;
 }
 
-int file_crc(const char *name, uint64_t n, uint32_t *crc)
+int
+file_crc(const char *name, uint64_t n, uint32_t *crc)
 {
 	unsigned char *buf = NULL;
 	uint64_t left = n;
@@ -647,13 +687,15 @@ out:
 	return r;
 }
 
-bool file_exists(const char *name)
+bool
+file_exists(const char *name)
 {
 	struct stat st;
 	return !stat(name, &st);
 }
 
-int file_cut(const char *name, uint64_t n)
+int
+file_cut(const char *name, uint64_t n)
 {
 	struct stat st;
 	int r = -1, fd = open_fd(name, O_WRONLY);
@@ -673,7 +715,8 @@ int file_cut(const char *name, uint64_t n)
 }
 
 /* One directory; harmless when it is there. */
-static int make_one(const char *path)
+static int
+make_one(const char *path)
 {
 	struct stat st;
 	int why;
@@ -686,7 +729,8 @@ static int make_one(const char *path)
 	return fail(path);
 }
 
-int file_mkdir(const char *name)
+int
+file_mkdir(const char *name)
 {
 	char *path = mem_copy(name), *p;
 	int r = 0;
@@ -703,14 +747,16 @@ int file_mkdir(const char *name)
 	return r;
 }
 
-void file_tally(struct file *f, uint64_t bytes, uint32_t crc)
+void
+file_tally(struct file *f, uint64_t bytes, uint32_t crc)
 {
 	f->tally = true;
 	f->tally_bytes = bytes;
 	f->tally_crc = crc;
 }
 
-void file_tallied(const struct file *f, uint64_t *bytes, uint32_t *crc)
+void
+file_tallied(const struct file *f, uint64_t *bytes, uint32_t *crc)
 {
 	*bytes = f->tally_bytes;
 	*crc = f->tally_crc;

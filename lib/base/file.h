@@ -29,7 +29,7 @@ int file_print(struct file *f, const char *fmt, ...) __attribute__((format(print
  * one never cut.
  */
 int file_flush(struct file *f);
-int file_sync(struct file *f);	/* flush, then fdatasync (harmless on a pipe) */
+int file_sync(struct file *f); /* flush, then fdatasync (harmless on a pipe) */
 
 /*
  * Keep the length and CRC-32 of what a writer has sent to the system, as it stands on disk,
@@ -64,6 +64,6 @@ int file_size(const char *name, uint64_t *n);
 int file_crc(const char *name, uint64_t n, uint32_t *crc);
 bool file_exists(const char *name);
 int file_cut(const char *name, uint64_t n); /* truncate to n and fsync */
-int file_mkdir(const char *name);	     /* with parents; harmless when it is there */
+int file_mkdir(const char *name);	    /* with parents; harmless when it is there */
 
 #endif

@@ -11,7 +11,8 @@
 #include <string.h>
 
 /* `"12x" is not WHAT between LO and HI`, without the bounds that bound nothing. */
-static int refuse(const char *s, const char *what, const char *lo, const char *hi)
+static int
+refuse(const char *s, const char *what, const char *lo, const char *hi)
 {
 	if (lo && hi)
 		return err_set("\"%.60s\" is not %s between %s and %s", s, what, lo, hi);
@@ -21,7 +22,8 @@ static int refuse(const char *s, const char *what, const char *lo, const char *h
 	return err_set("\"%.60s\" is not %s", s, what);
 }
 
-int num_long(const char *s, long lo, long hi, long *out)
+int
+num_long(const char *s, long lo, long hi, long *out)
 {
 	char least[NUM_TEXT], most[NUM_TEXT], *end;
 	const char *digits = s + (*s == '-');
@@ -45,11 +47,12 @@ err:
  * Up to 2^53 and 10^22 doubles are exact, so that one product or quotient of them is the nearest
  * double: most numbers in tables need no more.  False where strtod has to look.
  */
-static bool quick(const char *s, double *out)
+static bool
+quick(const char *s, double *out)
 {
-	static const double ten[] = { 1e0,  1e1,  1e2,	1e3,  1e4,  1e5,  1e6,	1e7,
-				      1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-				      1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+	static const double ten[] = {1e0,  1e1,	 1e2,  1e3,  1e4,  1e5,	 1e6,  1e7,
+				     1e8,  1e9,	 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+				     1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 	const char *p = s + (*s == '-'), *begin = p, *point = NULL;
 	uint64_t v = 0;
 	long digits;
@@ -84,7 +87,8 @@ static bool quick(const char *s, double *out)
 	return true;
 }
 
-int num_real(const char *s, double lo, double hi, double *out)
+int
+num_real(const char *s, double lo, double hi, double *out)
 {
 	char least[NUM_TEXT], most[NUM_TEXT], *end;
 	double v;
@@ -106,7 +110,8 @@ err:
 }
 
 /* Units by suffix, 1 without; 0 for any other text. */
-static uint64_t unit(const char *s)
+static uint64_t
+unit(const char *s)
 {
 	static const char units[] = "KMGT";
 	const char *u = *s ? strchr(units, *s) : NULL;
@@ -115,7 +120,8 @@ static uint64_t unit(const char *s)
 	return u && !s[1] ? 1ull << (10 * (u - units + 1)) : 0;
 }
 
-int num_bytes(const char *s, size_t lo, size_t hi, size_t *out)
+int
+num_bytes(const char *s, size_t lo, size_t hi, size_t *out)
 {
 	enum { PLACES = 9 };
 	char least[NUM_TEXT], most[NUM_TEXT];
@@ -151,7 +157,8 @@ err:
 		      hi == SIZE_MAX ? NULL : most);
 }
 
-const char *num_text(char *buf, double x)
+const char *
+num_text(char *buf, double x)
 {
 	/* Whole numbers of up to nine digits print alike, and faster, as integers; -0 does not. */
 	if (x == rint(x) && fabs(x) < 1e9 && !(x == 0 && signbit(x)))

@@ -10,12 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *place(const struct opt_table *t, int i)
+static void *
+place(const struct opt_table *t, int i)
 {
 	return (char *)t->values + t->row[i].at;
 }
 
-static int find(const struct opt_table *t, const char *name, size_t len)
+static int
+find(const struct opt_table *t, const char *name, size_t len)
 {
 	assert(t->n <= (int)sizeof t->source);
 	for (int i = 0; i < t->n; i++)
@@ -24,7 +26,8 @@ static int find(const struct opt_table *t, const char *name, size_t len)
 	return -1;
 }
 
-static int find_letter(const struct opt_table *t, char letter)
+static int
+find_letter(const struct opt_table *t, char letter)
 {
 	for (int i = 0; i < t->n; i++)
 		if (t->row[i].letter && t->row[i].letter == letter)
@@ -34,13 +37,15 @@ static int find_letter(const struct opt_table *t, char letter)
 
 /* --- the nearest name --- */
 
-static int least(int a, int b)
+static int
+least(int a, int b)
 {
 	return a < b ? a : b;
 }
 
 /* Insertions, deletions, substitutions and swaps of neighbours that lead from a to b. */
-static int distance(const char *a, const char *b)
+static int
+distance(const char *a, const char *b)
 {
 	enum { MAX = 32 };
 	int d[MAX + 1][MAX + 1], n = (int)strlen(a), m = (int)strlen(b);
@@ -61,7 +66,8 @@ static int distance(const char *a, const char *b)
 }
 
 /* The name meant, if one is near: up to two slips, or fewer in a short name, or its beginning. */
-static const char *nearest(const struct opt_table *t, const char *name)
+static const char *
+nearest(const struct opt_table *t, const char *name)
 {
 	const char *best = NULL;
 	int n = (int)strlen(name), near = n > 4 ? 3 : n > 1 ? 2 : 0;
@@ -77,7 +83,8 @@ static const char *nearest(const struct opt_table *t, const char *name)
 	return best;
 }
 
-static int unknown(const struct opt_table *t, const char *dashes, const char *name)
+static int
+unknown(const struct opt_table *t, const char *dashes, const char *name)
 {
 	const char *best = nearest(t, name);
 	if (best)
@@ -88,18 +95,21 @@ static int unknown(const struct opt_table *t, const char *dashes, const char *na
 
 /* --- values --- */
 
-static long to_long(double x)
+static long
+to_long(double x)
 {
 	return x >= 0x1p63 ? LONG_MAX : x < -0x1p63 ? LONG_MIN : (long)x;
 }
 
-static size_t to_size(double x)
+static size_t
+to_size(double x)
 {
 	return x >= 0x1p64 ? SIZE_MAX : x > 0 ? (size_t)x : 0;
 }
 
 /* The word of `words` at index i; its length in *len, -1 past the last. */
-static const char *word(const char *words, int i, int *len)
+static const char *
+word(const char *words, int i, int *len)
 {
 	while (i-- > 0) {
 		words += strcspn(words, "|");
@@ -112,7 +122,8 @@ static const char *word(const char *words, int i, int *len)
 	return words;
 }
 
-static int read_enum(const struct opt *o, const char *s, int *v)
+static int
+read_enum(const struct opt *o, const char *s, int *v)
 {
 	for (int i = 0, len;; i++) {
 		const char *w = word(o->words, i, &len);
@@ -125,11 +136,12 @@ static int read_enum(const struct opt *o, const char *s, int *v)
 	}
 }
 
-static int read_ints(const char *s, long lo, long hi, struct opt_ints *list)
+static int
+read_ints(const char *s, long lo, long hi, struct opt_ints *list)
 {
 	char *text = mem_copy(s), *rest = text, *part;
 	long v;
-	*list = (struct opt_ints){ 0, NULL };
+	*list = (struct opt_ints){0, NULL};
 	while ((part = strsep(&rest, ","))) {
 		if (num_long(part, lo, hi, &v)) {
 			err_in("\"%.60s\"", s);
@@ -144,7 +156,8 @@ static int read_ints(const char *s, long lo, long hi, struct opt_ints *list)
 	return 0;
 }
 
-static void drop(struct opt_table *t, int i)
+static void
+drop(struct opt_table *t, int i)
 {
 	void *at = place(t, i);
 	struct opt_many *many = at;
@@ -155,18 +168,19 @@ static void drop(struct opt_table *t, int i)
 	} else if (t->row[i].kind == OPT_INTS) {
 		if (t->owned[i])
 			free(((struct opt_ints *)at)->v);
-		*(struct opt_ints *)at = (struct opt_ints){ 0, NULL };
+		*(struct opt_ints *)at = (struct opt_ints){0, NULL};
 	} else if (t->row[i].kind == OPT_MANY) {
 		for (int k = 0; t->owned[i] && k < many->n; k++)
 			free(many->v[k]);
 		if (t->owned[i])
 			free(many->v);
-		*many = (struct opt_many){ 0, NULL };
+		*many = (struct opt_many){0, NULL};
 	}
 	t->owned[i] = false;
 }
 
-static void add(struct opt_many *list, const char *s)
+static void
+add(struct opt_many *list, const char *s)
 {
 	list->v = mem_grow(list->v, (size_t)list->n + 1, sizeof *list->v);
 	list->v[list->n++] = mem_copy(s);
@@ -181,55 +195,39 @@ union value {
 };
 
 /* Check the value as the row wants it. */
-static int check(const struct opt *o, const char *s, union value *v)
+static int
+check(const struct opt *o, const char *s, union value *v)
 {
 	long lo = to_long(o->lo), hi = to_long(o->hi);
 	switch (o->kind) {
-	case OPT_FLAG:
-		return num_long(s, 0, 1, &v->whole);
+	case OPT_FLAG: return num_long(s, 0, 1, &v->whole);
 	case OPT_INT:
 		return num_long(s, lo < INT_MIN ? INT_MIN : lo, hi > INT_MAX ? INT_MAX : hi,
 				&v->whole);
-	case OPT_LONG:
-		return num_long(s, lo, hi, &v->whole);
-	case OPT_REAL:
-		return num_real(s, o->lo, o->hi, &v->real);
-	case OPT_BYTES:
-		return num_bytes(s, to_size(o->lo), to_size(o->hi), &v->bytes);
-	case OPT_ENUM:
-		return read_enum(o, s, &v->word);
+	case OPT_LONG: return num_long(s, lo, hi, &v->whole);
+	case OPT_REAL: return num_real(s, o->lo, o->hi, &v->real);
+	case OPT_BYTES: return num_bytes(s, to_size(o->lo), to_size(o->hi), &v->bytes);
+	case OPT_ENUM: return read_enum(o, s, &v->word);
 	case OPT_INTS:
 		return read_ints(s, lo < INT_MIN ? INT_MIN : lo, hi > INT_MAX ? INT_MAX : hi,
 				 &v->ints);
 	case OPT_TEXT:
-	case OPT_MANY:
-		return 0;
+	case OPT_MANY: return 0;
 	}
 	return 0;
 }
 
-static void store(struct opt_table *t, int i, const char *s, const union value *v)
+static void
+store(struct opt_table *t, int i, const char *s, const union value *v)
 {
 	void *at = place(t, i);
 	switch (t->row[i].kind) {
-	case OPT_FLAG:
-		*(bool *)at = v->whole;
-		break;
-	case OPT_INT:
-		*(int *)at = (int)v->whole;
-		break;
-	case OPT_LONG:
-		*(long *)at = v->whole;
-		break;
-	case OPT_REAL:
-		*(double *)at = v->real;
-		break;
-	case OPT_BYTES:
-		*(size_t *)at = v->bytes;
-		break;
-	case OPT_ENUM:
-		*(int *)at = v->word;
-		break;
+	case OPT_FLAG: *(bool *)at = v->whole; break;
+	case OPT_INT: *(int *)at = (int)v->whole; break;
+	case OPT_LONG: *(long *)at = v->whole; break;
+	case OPT_REAL: *(double *)at = v->real; break;
+	case OPT_BYTES: *(size_t *)at = v->bytes; break;
+	case OPT_ENUM: *(int *)at = v->word; break;
 	case OPT_INTS:
 		drop(t, i);
 		*(struct opt_ints *)at = v->ints;
@@ -248,9 +246,10 @@ static void store(struct opt_table *t, int i, const char *s, const union value *
 }
 
 /* A wrong value is refused even where a stronger source has spoken. */
-static int set(struct opt_table *t, int i, const char *s, enum opt_source from)
+static int
+set(struct opt_table *t, int i, const char *s, enum opt_source from)
 {
-	union value v = { 0 };
+	union value v = {0};
 	if (check(&t->row[i], s, &v))
 		return -1;
 	if (from < t->source[i]) {
@@ -266,7 +265,8 @@ static int set(struct opt_table *t, int i, const char *s, enum opt_source from)
 	return 0;
 }
 
-int opt_set(struct opt_table *t, const char *name, const char *value, enum opt_source from)
+int
+opt_set(struct opt_table *t, const char *name, const char *value, enum opt_source from)
 {
 	int i = find(t, name, strlen(name));
 	if (i < 0)
@@ -274,13 +274,15 @@ int opt_set(struct opt_table *t, const char *name, const char *value, enum opt_s
 	return set(t, i, value, from) ? err_in("%s", name) : 0;
 }
 
-bool opt_given(const struct opt_table *t, const char *name)
+bool
+opt_given(const struct opt_table *t, const char *name)
 {
 	int i = find(t, name, strlen(name));
 	return i >= 0 && t->source[i] > OPT_PRESET;
 }
 
-void opt_free(struct opt_table *t)
+void
+opt_free(struct opt_table *t)
 {
 	for (int i = 0; i < t->n; i++)
 		if (t->owned[i])
@@ -294,7 +296,8 @@ struct line {
 	char **argv;
 };
 
-static int long_option(struct opt_table *t, struct line *l, const char *arg)
+static int
+long_option(struct opt_table *t, struct line *l, const char *arg)
 {
 	size_t len = strcspn(arg, "=");
 	const char *value = arg[len] ? arg + len + 1 : NULL;
@@ -314,7 +317,8 @@ static int long_option(struct opt_table *t, struct line *l, const char *arg)
 	return set(t, i, value, OPT_COMMAND) ? err_in("option --%s", t->row[i].name) : 0;
 }
 
-static int short_options(struct opt_table *t, struct line *l, const char *arg)
+static int
+short_options(struct opt_table *t, struct line *l, const char *arg)
 {
 	for (; *arg; arg++) {
 		int i = find_letter(t, *arg);
@@ -335,9 +339,10 @@ static int short_options(struct opt_table *t, struct line *l, const char *arg)
 	return 0;
 }
 
-int opt_parse(struct opt_table *t, int argc, char **argv, struct opt_many *operands)
+int
+opt_parse(struct opt_table *t, int argc, char **argv, struct opt_many *operands)
 {
-	struct line l = { argc, 1, argv };
+	struct line l = {argc, 1, argv};
 	bool options = true;
 	while (l.next < argc) {
 		const char *arg = argv[l.next++];
@@ -362,7 +367,8 @@ int opt_parse(struct opt_table *t, int argc, char **argv, struct opt_many *opera
  * A value stands as it is unless it is empty, begins with a quote, begins or ends with a blank, or
  * holds a control character: then it stands in quotes, with \\ \" \n \r \t and \xHH.
  */
-static bool plain(const char *s)
+static bool
+plain(const char *s)
 {
 	size_t n = strlen(s);
 	if (!n || *s == '"' || *s == ' ' || s[n - 1] == ' ')
@@ -373,7 +379,8 @@ static bool plain(const char *s)
 	return true;
 }
 
-static void put_value(FILE *f, const char *s)
+static void
+put_value(FILE *f, const char *s)
 {
 	static const char from[] = "\\\"\n\r\t", to[] = "\\\"nrt";
 	if (plain(s)) {
@@ -393,7 +400,8 @@ static void put_value(FILE *f, const char *s)
 	putc('"', f);
 }
 
-static int hex(char c)
+static int
+hex(char c)
 {
 	static const char digits[] = "0123456789abcdef";
 	const char *d = c ? strchr(digits, c) : NULL;
@@ -401,13 +409,15 @@ static int hex(char c)
 }
 
 /* The byte that two digits say; 0, which no text holds, for anything else. */
-static int hex_byte(const char *s)
+static int
+hex_byte(const char *s)
 {
 	return hex(s[0]) < 0 || hex(s[1]) < 0 ? 0 : 16 * hex(s[0]) + hex(s[1]);
 }
 
 /* Undo put_value's quotes in place. */
-static int unquote(char *s)
+static int
+unquote(char *s)
 {
 	char *to = s, *p = s + 1;
 	while (*p && *p != '"') {
@@ -432,13 +442,15 @@ static int unquote(char *s)
 	return 0;
 }
 
-static bool blank(char c)
+static bool
+blank(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r';
 }
 
 /* One line `name value`, without its end; modified. */
-static int read_line(struct opt_table *t, char *s, enum opt_source from)
+static int
+read_line(struct opt_table *t, char *s, enum opt_source from)
 {
 	char *end = s + strlen(s), *value;
 	while (blank(*s))
@@ -459,7 +471,8 @@ static int read_line(struct opt_table *t, char *s, enum opt_source from)
 	return opt_set(t, s, value, from);
 }
 
-int opt_read_text(struct opt_table *t, const char *file, const char *text, enum opt_source from)
+int
+opt_read_text(struct opt_table *t, const char *file, const char *text, enum opt_source from)
 {
 	char *copy = mem_copy(text), *rest = copy, *s;
 	int n = 0, r = 0;
@@ -472,7 +485,8 @@ int opt_read_text(struct opt_table *t, const char *file, const char *text, enum 
 	return r;
 }
 
-int opt_read(struct opt_table *t, const char *file)
+int
+opt_read(struct opt_table *t, const char *file)
 {
 	const char *name = strcmp(file, "-") ? file : "standard input";
 	size_t n;
@@ -489,7 +503,8 @@ int opt_read(struct opt_table *t, const char *file)
 }
 
 /* The fewest digits, nine at least, that read back as x. */
-static void put_real(FILE *f, double x)
+static void
+put_real(FILE *f, double x)
 {
 	char s[NUM_TEXT];
 	for (int digits = 9; digits <= 17; digits++) {
@@ -500,7 +515,8 @@ static void put_real(FILE *f, double x)
 	fputs(s, f);
 }
 
-static void put_bytes(FILE *f, size_t n)
+static void
+put_bytes(FILE *f, size_t n)
 {
 	int u = 0;
 	while (u < 4 && n && !(n % 1024)) {
@@ -511,64 +527,41 @@ static void put_bytes(FILE *f, size_t n)
 }
 
 /* Whether the row has a value: a text that is set, a list that is not empty, a number in range. */
-static bool has_value(const struct opt_table *t, int i)
+static bool
+has_value(const struct opt_table *t, int i)
 {
 	const struct opt *o = &t->row[i];
 	const void *at = place(t, i);
 	double x = 0;
 	switch (o->kind) {
-	case OPT_FLAG:
-		return true;
-	case OPT_TEXT:
-		return *(char *const *)at;
-	case OPT_INTS:
-		return ((const struct opt_ints *)at)->n > 0;
-	case OPT_MANY:
-		return ((const struct opt_many *)at)->n > 0;
-	case OPT_ENUM:
-		return *(const int *)at >= 0;
-	case OPT_INT:
-		x = *(const int *)at;
-		break;
-	case OPT_LONG:
-		x = (double)*(const long *)at;
-		break;
-	case OPT_REAL:
-		x = *(const double *)at;
-		break;
-	case OPT_BYTES:
-		x = (double)*(const size_t *)at;
-		break;
+	case OPT_FLAG: return true;
+	case OPT_TEXT: return *(char *const *)at;
+	case OPT_INTS: return ((const struct opt_ints *)at)->n > 0;
+	case OPT_MANY: return ((const struct opt_many *)at)->n > 0;
+	case OPT_ENUM: return *(const int *)at >= 0;
+	case OPT_INT: x = *(const int *)at; break;
+	case OPT_LONG: x = (double)*(const long *)at; break;
+	case OPT_REAL: x = *(const double *)at; break;
+	case OPT_BYTES: x = (double)*(const size_t *)at; break;
 	}
 	return isfinite(x) && x >= o->lo && x <= o->hi;
 }
 
 /* The value of any row but OPT_MANY. */
-static void put_row(FILE *f, const struct opt_table *t, int i)
+static void
+put_row(FILE *f, const struct opt_table *t, int i)
 {
 	const void *at = place(t, i);
 	const struct opt_ints *ints = at;
 	const char *w;
 	int len;
 	switch (t->row[i].kind) {
-	case OPT_FLAG:
-		fprintf(f, "%d", *(const bool *)at);
-		break;
-	case OPT_INT:
-		fprintf(f, "%d", *(const int *)at);
-		break;
-	case OPT_LONG:
-		fprintf(f, "%ld", *(const long *)at);
-		break;
-	case OPT_REAL:
-		put_real(f, *(const double *)at);
-		break;
-	case OPT_BYTES:
-		put_bytes(f, *(const size_t *)at);
-		break;
-	case OPT_TEXT:
-		put_value(f, *(char *const *)at);
-		break;
+	case OPT_FLAG: fprintf(f, "%d", *(const bool *)at); break;
+	case OPT_INT: fprintf(f, "%d", *(const int *)at); break;
+	case OPT_LONG: fprintf(f, "%ld", *(const long *)at); break;
+	case OPT_REAL: put_real(f, *(const double *)at); break;
+	case OPT_BYTES: put_bytes(f, *(const size_t *)at); break;
+	case OPT_TEXT: put_value(f, *(char *const *)at); break;
 	case OPT_ENUM:
 		w = word(t->row[i].words, *(const int *)at, &len);
 		fprintf(f, "%.*s", len < 0 ? 0 : len, w);
@@ -577,12 +570,12 @@ static void put_row(FILE *f, const struct opt_table *t, int i)
 		for (int k = 0; k < ints->n; k++)
 			fprintf(f, "%s%d", k ? "," : "", ints->v[k]);
 		break;
-	case OPT_MANY:
-		break;
+	case OPT_MANY: break;
 	}
 }
 
-static FILE *text_open(char **text, size_t *n)
+static FILE *
+text_open(char **text, size_t *n)
 {
 	FILE *f = open_memstream(text, n);
 	if (!f)
@@ -590,7 +583,8 @@ static FILE *text_open(char **text, size_t *n)
 	return f;
 }
 
-char *opt_recipe(const struct opt_table *t)
+char *
+opt_recipe(const struct opt_table *t)
 {
 	char *text;
 	size_t size;
@@ -617,12 +611,13 @@ char *opt_recipe(const struct opt_table *t)
 /* --- usage --- */
 
 /* `-o, --out DIR`; its length. */
-static int put_left(FILE *f, const struct opt *o)
+static int
+put_left(FILE *f, const struct opt *o)
 {
 	static const char *const noun[] = {
-		[OPT_FLAG] = "",      [OPT_INT] = "N",	   [OPT_LONG] = "N",
-		[OPT_REAL] = "X",     [OPT_BYTES] = "BYTES", [OPT_TEXT] = "TEXT",
-		[OPT_ENUM] = "WORD",  [OPT_INTS] = "N,...", [OPT_MANY] = "TEXT",
+		[OPT_FLAG] = "",     [OPT_INT] = "N",	    [OPT_LONG] = "N",
+		[OPT_REAL] = "X",    [OPT_BYTES] = "BYTES", [OPT_TEXT] = "TEXT",
+		[OPT_ENUM] = "WORD", [OPT_INTS] = "N,...",  [OPT_MANY] = "TEXT",
 	};
 	const char *value = o->words && o->kind != OPT_FLAG ? o->words : noun[o->kind];
 	char dash[8] = "    ";
@@ -632,7 +627,8 @@ static int put_left(FILE *f, const struct opt *o)
 }
 
 /* What has been set is no default: the -h itself that asked for the usage, above all. */
-static void put_default(FILE *f, const struct opt_table *t, int i)
+static void
+put_default(FILE *f, const struct opt_table *t, int i)
 {
 	enum opt_kind kind = t->row[i].kind;
 	if (t->source[i] != OPT_DEFAULT)
@@ -645,7 +641,8 @@ static void put_default(FILE *f, const struct opt_table *t, int i)
 }
 
 /* Words from column `at` on, going on below them where a line of WIDTH columns ends. */
-static void put_words(FILE *f, const char *s, int at)
+static void
+put_words(FILE *f, const char *s, int at)
 {
 	enum { WIDTH = 100 };
 	int column = at;
@@ -661,7 +658,8 @@ static void put_words(FILE *f, const char *s, int at)
 }
 
 /* What the row is for, and its default. */
-static char *help_text(const struct opt_table *t, int i)
+static char *
+help_text(const struct opt_table *t, int i)
 {
 	char *text;
 	size_t n;
@@ -673,14 +671,16 @@ static char *help_text(const struct opt_table *t, int i)
 	return text;
 }
 
-static void put_title(FILE *f, const struct opt_table *t, int i)
+static void
+put_title(FILE *f, const struct opt_table *t, int i)
 {
 	for (const struct opt_group *g = t->group; g && g->first; g++)
 		if (!strcmp(g->first, t->row[i].name))
 			fprintf(f, "%s%s\n", i ? "\n" : "", g->title);
 }
 
-void opt_usage(const struct opt_table *t, FILE *f)
+void
+opt_usage(const struct opt_table *t, FILE *f)
 {
 	enum { MAX = 30 }; /* a longer left side has its line to itself */
 	const char *line = t->synopsis;

@@ -50,7 +50,7 @@ struct opt_group {
 
 struct opt_table {
 	const char *program;
-	const char *synopsis; /* lines of "moe-train [options] ...", the usage's head */
+	const char *synopsis;	       /* lines of "moe-train [options] ...", the usage's head */
 	const struct opt_group *group; /* ended by a NULL name; NULL for none */
 	const struct opt *row;
 	int n;

@@ -48,7 +48,8 @@ struct bpe {
 
 /* --- pairs --- */
 
-static size_t mix(uint64_t x)
+static size_t
+mix(uint64_t x)
 {
 	x *= 0x9e3779b97f4a7c15;
 	x ^= x >> 32;
@@ -57,7 +58,8 @@ static size_t mix(uint64_t x)
 }
 
 /* The slot of a pair, or the free one where it would stand. */
-static struct slot *pairs_slot(const struct pairs *p, uint32_t left, uint32_t right)
+static struct slot *
+pairs_slot(const struct pairs *p, uint32_t left, uint32_t right)
 {
 	size_t i = mix((uint64_t)left << 32 | right);
 
@@ -69,12 +71,14 @@ static struct slot *pairs_slot(const struct pairs *p, uint32_t left, uint32_t ri
 	}
 }
 
-static uint32_t pairs_find(const struct pairs *p, uint32_t left, uint32_t right)
+static uint32_t
+pairs_find(const struct pairs *p, uint32_t left, uint32_t right)
 {
 	return p->slot ? pairs_slot(p, left, right)->value : NONE;
 }
 
-static void pairs_grow(struct pairs *p)
+static void
+pairs_grow(struct pairs *p)
 {
 	struct pairs q = {.used = p->used, .mask = p->slot ? 2 * p->mask + 1 : 1023};
 
@@ -89,7 +93,8 @@ static void pairs_grow(struct pairs *p)
 }
 
 /* The pair's number; when it is new it becomes `value`. */
-static uint32_t pairs_add(struct pairs *p, uint32_t left, uint32_t right, uint32_t value)
+static uint32_t
+pairs_add(struct pairs *p, uint32_t left, uint32_t right, uint32_t value)
 {
 	struct slot *s;
 
@@ -105,7 +110,8 @@ static uint32_t pairs_add(struct pairs *p, uint32_t left, uint32_t right, uint32
 
 /* --- tables --- */
 
-void bpe_free(struct bpe *b)
+void
+bpe_free(struct bpe *b)
 {
 	if (!b)
 		return;
@@ -117,23 +123,27 @@ void bpe_free(struct bpe *b)
 	free(b);
 }
 
-int bpe_vocab(const struct bpe *b)
+int
+bpe_vocab(const struct bpe *b)
 {
 	return b->vocab;
 }
 
-static size_t length(const struct bpe *b, uint32_t token)
+static size_t
+length(const struct bpe *b, uint32_t token)
 {
 	return b->at[token + 1] - b->at[token];
 }
 
-const unsigned char *bpe_bytes(const struct bpe *b, uint32_t token, size_t *n)
+const unsigned char *
+bpe_bytes(const struct bpe *b, uint32_t token, size_t *n)
 {
 	*n = length(b, token);
 	return b->bytes + b->at[token];
 }
 
-const unsigned char *bpe_next(const struct bpe *b, uint32_t before, uint32_t token, size_t *n)
+const unsigned char *
+bpe_next(const struct bpe *b, uint32_t before, uint32_t token, size_t *n)
 {
 	const unsigned char *p = bpe_bytes(b, token, n);
 
@@ -145,7 +155,8 @@ const unsigned char *bpe_next(const struct bpe *b, uint32_t before, uint32_t tok
 }
 
 /* A table without tokens, with room for `vocab` of them. */
-static struct bpe *table_new(int kind, int vocab)
+static struct bpe *
+table_new(int kind, int vocab)
 {
 	struct bpe *b = mem_zero(1, sizeof(*b));
 
@@ -155,7 +166,8 @@ static struct bpe *table_new(int kind, int vocab)
 }
 
 /* Room for the n bytes of the next token, which the caller fills in. */
-static unsigned char *add_token(struct bpe *b, size_t n)
+static unsigned char *
+add_token(struct bpe *b, size_t n)
 {
 	size_t at = b->at[b->vocab];
 
@@ -168,7 +180,8 @@ static unsigned char *add_token(struct bpe *b, size_t n)
 }
 
 /* false when the pair is there already. */
-static bool add_merge(struct bpe *b, uint32_t left, uint32_t right, uint32_t made, uint32_t rank)
+static bool
+add_merge(struct bpe *b, uint32_t left, uint32_t right, uint32_t made, uint32_t rank)
 {
 	if (pairs_add(&b->pair, left, right, b->merges) != b->merges)
 		return false;
@@ -189,12 +202,14 @@ struct heap {
 	} * v; /* v[0] is the least by key, then by tie */
 };
 
-static bool before(const struct entry *a, const struct entry *b)
+static bool
+before(const struct entry *a, const struct entry *b)
 {
 	return a->key != b->key ? a->key < b->key : a->tie < b->tie;
 }
 
-static void heap_push(struct heap *h, uint64_t key, uint64_t tie)
+static void
+heap_push(struct heap *h, uint64_t key, uint64_t tie)
 {
 	struct entry e = {key, tie};
 	size_t i = h->n++;
@@ -208,7 +223,8 @@ static void heap_push(struct heap *h, uint64_t key, uint64_t tie)
 	h->v[i] = e;
 }
 
-static struct entry heap_pop(struct heap *h)
+static struct entry
+heap_pop(struct heap *h)
 {
 	struct entry top = h->v[0], e = h->v[--h->n];
 	size_t i = 0, k;
@@ -238,7 +254,8 @@ struct words {
 	size_t mask;
 };
 
-static size_t hash(const unsigned char *p, size_t n)
+static size_t
+hash(const unsigned char *p, size_t n)
 {
 	uint64_t h = n;
 
@@ -254,7 +271,8 @@ static size_t hash(const unsigned char *p, size_t n)
 	return mix(h);
 }
 
-static uint32_t *words_slot(const struct words *w, size_t from, size_t n)
+static uint32_t *
+words_slot(const struct words *w, size_t from, size_t n)
 {
 	const unsigned char *p = w->text + from;
 
@@ -267,7 +285,8 @@ static uint32_t *words_slot(const struct words *w, size_t from, size_t n)
 	}
 }
 
-static void words_grow(struct words *w)
+static void
+words_grow(struct words *w)
 {
 	w->room = w->room ? 2 * w->room : 1024;
 	w->mask = 2 * w->room - 1;
@@ -280,7 +299,8 @@ static void words_grow(struct words *w)
 }
 
 /* Count the words; their bytes together. */
-static size_t words_count(struct words *w, size_t n)
+static size_t
+words_count(struct words *w, size_t n)
 {
 	size_t sum = 0;
 
@@ -323,7 +343,8 @@ struct train {
 	struct heap heap;
 };
 
-static void seen(struct train *t, uint32_t at)
+static void
+seen(struct train *t, uint32_t at)
 {
 	uint32_t left = t->link[at].token, right = t->link[t->link[at].next].token;
 	uint32_t i = pairs_add(&t->pair, left, right, t->counts);
@@ -345,14 +366,16 @@ static void seen(struct train *t, uint32_t at)
 	c->times += t->link[at].times;
 }
 
-static void gone(struct train *t, uint32_t at)
+static void
+gone(struct train *t, uint32_t at)
 {
 	uint32_t left = t->link[at].token, right = t->link[t->link[at].next].token;
 
 	t->count[pairs_find(&t->pair, left, right)].times -= t->link[at].times;
 }
 
-static void rate(struct train *t, uint32_t i)
+static void
+rate(struct train *t, uint32_t i)
 {
 	const struct count *c = &t->count[i];
 
@@ -360,7 +383,8 @@ static void rate(struct train *t, uint32_t i)
 		heap_push(&t->heap, UINT64_MAX - c->times, (uint64_t)c->left << 32 | c->right);
 }
 
-static void chain(struct train *t, const struct words *w)
+static void
+chain(struct train *t, const struct words *w)
 {
 	uint32_t at = 0;
 
@@ -381,7 +405,8 @@ static void chain(struct train *t, const struct words *w)
 }
 
 /* Make the token at `at` and the next one into `made`. */
-static void join(struct train *t, uint32_t at, uint32_t made)
+static void
+join(struct train *t, uint32_t at, uint32_t made)
 {
 	struct link *l = t->link;
 	uint32_t prev = l[at].prev, dead = l[at].next, next = l[dead].next;
@@ -403,7 +428,8 @@ static void join(struct train *t, uint32_t at, uint32_t made)
 }
 
 /* The most frequent pair as it is now, NONE when none repeats. */
-static uint32_t best_pair(struct train *t)
+static uint32_t
+best_pair(struct train *t)
 {
 	while (t->heap.n > 0) {
 		struct entry e = heap_pop(&t->heap);
@@ -416,7 +442,8 @@ static uint32_t best_pair(struct train *t)
 	return NONE;
 }
 
-static void merge_best(struct train *t, struct bpe *b, uint32_t i)
+static void
+merge_best(struct train *t, struct bpe *b, uint32_t i)
 {
 	struct count c = t->count[i];
 	size_t l = length(b, c.left), r = length(b, c.right);
@@ -442,7 +469,8 @@ static void merge_best(struct train *t, struct bpe *b, uint32_t i)
 		rate(t, k);
 }
 
-static struct bpe *bytes_only(int vocab)
+static struct bpe *
+bytes_only(int vocab)
 {
 	struct bpe *b = table_new(TRAINED, vocab);
 
@@ -453,7 +481,8 @@ static struct bpe *bytes_only(int vocab)
 	return b;
 }
 
-struct bpe *bpe_train(const unsigned char *text, size_t n, int vocab)
+struct bpe *
+bpe_train(const unsigned char *text, size_t n, int vocab)
 {
 	struct words w = {.text = text};
 	struct train t = {0};
@@ -490,7 +519,8 @@ struct bpe *bpe_train(const unsigned char *text, size_t n, int vocab)
 #define HEADER "moe-bpe 1 vocab %d crc32 %08" PRIx32 "\n"
 
 /* CRC-32 of the header, its own eight digits as zeros, and of the lines after it. */
-static uint32_t file_sum(int vocab, const char *lines, size_t n)
+static uint32_t
+file_sum(int vocab, const char *lines, size_t n)
 {
 	char head[80];
 	int k = snprintf(head, sizeof(head), HEADER, vocab, 0);
@@ -499,7 +529,8 @@ static uint32_t file_sum(int vocab, const char *lines, size_t n)
 	return (uint32_t)crc32_z(c, (const Bytef *)lines, n);
 }
 
-int bpe_save(const struct bpe *b, const char *file)
+int
+bpe_save(const struct bpe *b, const char *file)
 {
 	char *lines;
 	size_t n = 0;
@@ -525,7 +556,8 @@ int bpe_save(const struct bpe *b, const char *file)
 }
 
 /* A number and the character that ends it; NULL when it is none or more than `most`. */
-static const char *read_number(const char *p, char end, uint32_t most, uint32_t *out)
+static const char *
+read_number(const char *p, char end, uint32_t most, uint32_t *out)
 {
 	uint64_t v = 0;
 
@@ -538,7 +570,8 @@ static const char *read_number(const char *p, char end, uint32_t most, uint32_t 
 }
 
 /* Line i, "LEFT RIGHT", of the merges. */
-static const char *read_merge(struct bpe *b, const char *p)
+static const char *
+read_merge(struct bpe *b, const char *p)
 {
 	uint32_t left, right, made = (uint32_t)b->vocab;
 	size_t l, r;
@@ -559,7 +592,8 @@ static const char *read_merge(struct bpe *b, const char *p)
 	return p;
 }
 
-static struct bpe *parse(const char *file, const char *text, size_t n)
+static struct bpe *
+parse(const char *file, const char *text, size_t n)
 {
 	const char *p = memchr(text, '\n', n);
 	char again[80];
@@ -597,7 +631,8 @@ err:
 	return NULL;
 }
 
-struct bpe *bpe_load(const char *file)
+struct bpe *
+bpe_load(const char *file)
 {
 	size_t n;
 	char *text = file_slurp(file, &n);
@@ -612,14 +647,16 @@ struct bpe *bpe_load(const char *file)
 
 /* --- tokens by their bytes, for tables that name them so --- */
 
-static int bytes_order(const unsigned char *a, size_t n, const unsigned char *b, size_t m)
+static int
+bytes_order(const unsigned char *a, size_t n, const unsigned char *b, size_t m)
 {
 	int c = memcmp(a, b, n < m ? n : m);
 
 	return c ? c : (n > m) - (n < m);
 }
 
-static int token_order(const void *x, const void *y, void *table)
+static int
+token_order(const void *x, const void *y, void *table)
 {
 	const struct bpe *b = table;
 	uint32_t s = *(const uint32_t *)x, t = *(const uint32_t *)y;
@@ -629,7 +666,8 @@ static int token_order(const void *x, const void *y, void *table)
 }
 
 /* Tokens first..vocab-1 can be found by their bytes. */
-static void sort_tokens(struct bpe *b, uint32_t first)
+static void
+sort_tokens(struct bpe *b, uint32_t first)
 {
 	b->sorted = (uint32_t)b->vocab - first;
 	b->by_bytes = mem_grow(NULL, b->sorted, sizeof(*b->by_bytes));
@@ -639,7 +677,8 @@ static void sort_tokens(struct bpe *b, uint32_t first)
 }
 
 /* The lowest token with these bytes, NONE if there is none. */
-static uint32_t find_bytes(const struct bpe *b, const unsigned char *p, size_t n)
+static uint32_t
+find_bytes(const struct bpe *b, const unsigned char *p, size_t n)
 {
 	uint32_t lo = 0, hi = b->sorted;
 
@@ -666,7 +705,8 @@ static uint32_t find_bytes(const struct bpe *b, const unsigned char *p, size_t n
  * GPT-2 writes a byte as a printable character: itself if Latin-1 prints it, else the next one from
  * 256 on.  The byte of a character, -1 for one that stands for none.
  */
-static int gpt2_byte(uint32_t c)
+static int
+gpt2_byte(uint32_t c)
 {
 	uint32_t other = 256;
 
@@ -679,7 +719,8 @@ static int gpt2_byte(uint32_t c)
 }
 
 /* n bytes of UTF-8 to the bytes they stand for; how many, -1 if odd or more than BPE_LONGEST. */
-static int gpt2_bytes(const char *s, size_t n, unsigned char out[BPE_LONGEST])
+static int
+gpt2_bytes(const char *s, size_t n, unsigned char out[BPE_LONGEST])
 {
 	int k = 0;
 
@@ -700,7 +741,8 @@ static int gpt2_bytes(const char *s, size_t n, unsigned char out[BPE_LONGEST])
 }
 
 /* The texts of a vocabulary by token; NULL with a message unless each of 0..n-1 has one. */
-static const char **gpt2_texts(const char *file, json_t *vocab, size_t *n)
+static const char **
+gpt2_texts(const char *file, json_t *vocab, size_t *n)
 {
 	const char **text, *key;
 	json_t *value;
@@ -727,7 +769,8 @@ static const char **gpt2_texts(const char *file, json_t *vocab, size_t *n)
 	return text;
 }
 
-static struct bpe *gpt2_tokens(const char *file, json_t *vocab)
+static struct bpe *
+gpt2_tokens(const char *file, json_t *vocab)
 {
 	unsigned char byte[BPE_LONGEST];
 	struct bpe *b = NULL;
@@ -764,7 +807,8 @@ err:
 }
 
 /* One line "LEFT RIGHT" of the merges, without its end. */
-static int gpt2_merge(struct bpe *b, const char *line, size_t n)
+static int
+gpt2_merge(struct bpe *b, const char *line, size_t n)
 {
 	unsigned char byte[2 * BPE_LONGEST];
 	const char *blank = memchr(line, ' ', n);
@@ -790,7 +834,8 @@ static int gpt2_merge(struct bpe *b, const char *line, size_t n)
 	return 0;
 }
 
-static int gpt2_merges(struct bpe *b, const char *file, const char *text, size_t n)
+static int
+gpt2_merges(struct bpe *b, const char *file, const char *text, size_t n)
 {
 	const char *end = text + n, *p = text, *stop;
 
@@ -806,7 +851,8 @@ static int gpt2_merges(struct bpe *b, const char *file, const char *text, size_t
 	return 0;
 }
 
-struct bpe *bpe_load_gpt2(const char *vocab, const char *merges)
+struct bpe *
+bpe_load_gpt2(const char *vocab, const char *merges)
 {
 	size_t n, m = 0;
 	char *json = file_slurp(vocab, &n), *text = json ? file_slurp(merges, &m) : NULL;
@@ -835,7 +881,8 @@ out:
 
 /* --- llama2.c's tokenizers --- */
 
-static uint32_t little32(const char *s)
+static uint32_t
+little32(const char *s)
 {
 	const unsigned char *p = (const unsigned char *)s;
 
@@ -843,7 +890,8 @@ static uint32_t little32(const char *s)
 }
 
 /* The token at s[*at], which moves behind it; its length, -1 when it is cut or too long. */
-static int llama2_token(const char *s, size_t n, size_t *at, float *score, const char **text)
+static int
+llama2_token(const char *s, size_t n, size_t *at, float *score, const char **text)
 {
 	uint32_t k, bits;
 
@@ -860,7 +908,8 @@ static int llama2_token(const char *s, size_t n, size_t *at, float *score, const
 }
 
 /* Tokens with their scores; the bytes 0..255 must be the tokens <0x00>..<0xFF> from 3 on. */
-static int llama2_tokens(struct bpe *b, const char *file, const char *s, size_t n, float *score)
+static int
+llama2_tokens(struct bpe *b, const char *file, const char *s, size_t n, float *score)
 {
 	const char *text = NULL;
 
@@ -890,7 +939,8 @@ static int llama2_tokens(struct bpe *b, const char *file, const char *s, size_t 
 	return 0;
 }
 
-static int score_order(const void *x, const void *y, void *scores)
+static int
+score_order(const void *x, const void *y, void *scores)
 {
 	const float *score = scores;
 	uint32_t s = *(const uint32_t *)x, t = *(const uint32_t *)y;
@@ -901,7 +951,8 @@ static int score_order(const void *x, const void *y, void *scores)
 }
 
 /* A token is made from any two whose bytes together are its own. */
-static void llama2_splits(struct bpe *b, uint32_t made, uint32_t rank)
+static void
+llama2_splits(struct bpe *b, uint32_t made, uint32_t rank)
 {
 	const unsigned char *p = b->bytes + b->at[made];
 	size_t n = length(b, made);
@@ -917,7 +968,8 @@ static void llama2_splits(struct bpe *b, uint32_t made, uint32_t rank)
 }
 
 /* The rank is the order by falling score, the same for equal scores. */
-static void llama2_merges(struct bpe *b, float *score)
+static void
+llama2_merges(struct bpe *b, float *score)
 {
 	uint32_t n = 0, rank = 0;
 	uint32_t *order = mem_grow(NULL, (size_t)b->vocab, sizeof(*order));
@@ -935,7 +987,8 @@ static void llama2_merges(struct bpe *b, float *score)
 	free(order);
 }
 
-struct bpe *bpe_load_llama2(const char *file)
+struct bpe *
+bpe_load_llama2(const char *file)
 {
 	size_t n;
 	char *s = file_slurp(file, &n);
@@ -985,7 +1038,8 @@ struct output {
 };
 
 /* n more tokens, which the caller fills in. */
-static uint32_t *more(struct output *o, size_t n)
+static uint32_t *
+more(struct output *o, size_t n)
 {
 	if (n > o->room - o->n) {
 		o->room = 2 * (o->n + n) + 16;
@@ -995,7 +1049,8 @@ static uint32_t *more(struct output *o, size_t n)
 	return o->v + o->n - n;
 }
 
-static void piece_add(struct piece *p, uint32_t token)
+static void
+piece_add(struct piece *p, uint32_t token)
 {
 	if (p->n == p->room) {
 		p->room = 2 * p->room + 64;
@@ -1008,7 +1063,8 @@ static void piece_add(struct piece *p, uint32_t token)
 }
 
 /* The merge of the pair that begins at node i, NULL if there is none. */
-static const struct merge *merge_at(const struct bpe *b, const struct piece *p, uint32_t i)
+static const struct merge *
+merge_at(const struct bpe *b, const struct piece *p, uint32_t i)
 {
 	uint32_t next = p->node[i].next, m;
 
@@ -1018,7 +1074,8 @@ static const struct merge *merge_at(const struct bpe *b, const struct piece *p, 
 	return m == NONE ? NULL : &b->merge[m];
 }
 
-static void rank_at(const struct bpe *b, struct piece *p, uint32_t i)
+static void
+rank_at(const struct bpe *b, struct piece *p, uint32_t i)
 {
 	const struct merge *m = merge_at(b, p, i);
 
@@ -1027,7 +1084,8 @@ static void rank_at(const struct bpe *b, struct piece *p, uint32_t i)
 }
 
 /* Merge the piece as far as it goes, append its tokens and empty it. */
-static void piece_merge(const struct bpe *b, struct piece *p, struct output *o)
+static void
+piece_merge(const struct bpe *b, struct piece *p, struct output *o)
 {
 	for (uint32_t i = 0; i + 1 < p->n; i++)
 		rank_at(b, p, i);
@@ -1059,7 +1117,8 @@ struct known {
 	size_t from, length, tokens, count;
 };
 
-static void encode_words(const struct bpe *b, const unsigned char *text, size_t n, struct output *o)
+static void
+encode_words(const struct bpe *b, const unsigned char *text, size_t n, struct output *o)
 {
 	struct piece p = {0};
 	size_t mask = 63;
@@ -1093,7 +1152,8 @@ static void encode_words(const struct bpe *b, const unsigned char *text, size_t 
 }
 
 /* Length of the character at p, of which n > 0 bytes are left: with the bytes that continue it. */
-static size_t character(const unsigned char *p, size_t n)
+static size_t
+character(const unsigned char *p, size_t n)
 {
 	size_t k = 1;
 
@@ -1102,8 +1162,8 @@ static size_t character(const unsigned char *p, size_t n)
 	return k;
 }
 
-static void encode_llama2(const struct bpe *b, const unsigned char *text, size_t n,
-			  struct output *o)
+static void
+encode_llama2(const struct bpe *b, const unsigned char *text, size_t n, struct output *o)
 {
 	struct piece p = {0};
 
@@ -1128,7 +1188,8 @@ static void encode_llama2(const struct bpe *b, const unsigned char *text, size_t
 	free(p.heap.v);
 }
 
-size_t bpe_encode(const struct bpe *b, const unsigned char *text, size_t n, uint32_t **out)
+size_t
+bpe_encode(const struct bpe *b, const unsigned char *text, size_t n, uint32_t **out)
 {
 	struct output o = {0};
 

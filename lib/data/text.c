@@ -69,17 +69,20 @@ static const struct text texts[] = {
 	 .skip = "*.dat"},
 };
 
-int text_count(void)
+int
+text_count(void)
 {
 	return (int)(sizeof(texts) / sizeof(texts[0]));
 }
 
-const struct text *text_at(int i)
+const struct text *
+text_at(int i)
 {
 	return &texts[i];
 }
 
-const struct text *text_find(const char *name)
+const struct text *
+text_find(const char *name)
 {
 	char names[512] = "";
 
@@ -99,7 +102,8 @@ struct names {
 	char **v;
 };
 
-static void names_add(struct names *s, const char *name)
+static void
+names_add(struct names *s, const char *name)
 {
 	if (s->n == s->room) {
 		s->room = 2 * s->room + 64;
@@ -108,20 +112,23 @@ static void names_add(struct names *s, const char *name)
 	s->v[s->n++] = mem_copy(name);
 }
 
-static void names_free(struct names *s)
+static void
+names_free(struct names *s)
 {
 	for (size_t i = 0; i < s->n; i++)
 		free(s->v[i]);
 	free(s->v);
 }
 
-static int names_order(const void *a, const void *b)
+static int
+names_order(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 /* Whether one of the patterns, which stand between blanks, matches. */
-static bool matches(const char *patterns, const char *path)
+static bool
+matches(const char *patterns, const char *path)
 {
 	char *all = mem_copy(patterns), *rest = all, *p;
 	bool found = false;
@@ -133,7 +140,8 @@ static bool matches(const char *patterns, const char *path)
 }
 
 /* A manual page that only says where another one is. */
-static bool is_reference(const char *path)
+static bool
+is_reference(const char *path)
 {
 	struct file *f = file_open(path);
 	char start[4] = "";
@@ -144,7 +152,8 @@ static bool is_reference(const char *path)
 }
 
 /* The files that dpkg's list names and the text wants, where they are on the disk. */
-static int names_from(struct names *s, const struct text *t, const char *list)
+static int
+names_from(struct names *s, const struct text *t, const char *list)
 {
 	size_t n;
 	char *text = file_slurp(list, &n), *rest = text, *path;
@@ -162,7 +171,8 @@ static int names_from(struct names *s, const struct text *t, const char *list)
 }
 
 /* The lists of packages that match a pattern, with or without an architecture. */
-static int names_from_packages(struct names *s, const struct text *t, const char *pattern)
+static int
+names_from_packages(struct names *s, const struct text *t, const char *pattern)
 {
 	static const char *const form[] = {"/var/lib/dpkg/info/%s.list",
 					   "/var/lib/dpkg/info/%s:*.list"};
@@ -181,7 +191,8 @@ static int names_from_packages(struct names *s, const struct text *t, const char
 	return r;
 }
 
-static int names_of(struct names *s, const struct text *t)
+static int
+names_of(struct names *s, const struct text *t)
 {
 	char *all = mem_copy(t->lists), *rest = all, *pattern;
 	size_t n = 0;
@@ -209,7 +220,8 @@ struct sink {
 	int64_t n, limit;
 };
 
-static int sink_put(struct sink *s, const char *p, size_t n)
+static int
+sink_put(struct sink *s, const char *p, size_t n)
 {
 	if ((int64_t)n > s->limit - s->n)
 		n = (size_t)(s->limit - s->n);
@@ -217,7 +229,8 @@ static int sink_put(struct sink *s, const char *p, size_t n)
 	return s->f ? file_write(s->f, p, n) : 0;
 }
 
-static int copy_file(struct sink *s, const char *name)
+static int
+copy_file(struct sink *s, const char *name)
 {
 	struct file *f = file_open(name);
 	char buf[1 << 14];
@@ -236,7 +249,8 @@ static int copy_file(struct sink *s, const char *name)
  * What a program for terminals prints, without overstriking: "a\ba" is a bold a, "_\ba" an
  * underlined one.  *held is the character that a backspace may still take back, -1 without one.
  */
-static int put_plain(struct sink *s, char *p, size_t n, int *held)
+static int
+put_plain(struct sink *s, char *p, size_t n, int *held)
 {
 	char out[(1 << 14) + 1];
 	size_t k = 0;
@@ -249,7 +263,8 @@ static int put_plain(struct sink *s, char *p, size_t n, int *held)
 	return sink_put(s, out, k);
 }
 
-static int copy_fd(struct sink *s, int fd)
+static int
+copy_fd(struct sink *s, int fd)
 {
 	char buf[1 << 14], last;
 	int held = -1, r = 0;
@@ -267,7 +282,8 @@ static int copy_fd(struct sink *s, int fd)
 }
 
 /* Start argv with its stdout on *fd: 1, 0 when there is no such program, -1 with a message. */
-static int start(char **argv, pid_t *pid, int *fd)
+static int
+start(char **argv, pid_t *pid, int *fd)
 {
 	static char *const environment[] = {"LC_ALL=C", "PATH=/usr/local/bin:/usr/bin:/bin", NULL};
 	posix_spawn_file_actions_t files;
@@ -299,7 +315,8 @@ static int start(char **argv, pid_t *pid, int *fd)
 }
 
 /* Copy what argv prints; a program cut off at the limit may complain. */
-static int copy_command(struct sink *s, char **argv)
+static int
+copy_command(struct sink *s, char **argv)
 {
 	pid_t pid;
 	int fd, status, r = start(argv, &pid, &fd);
@@ -316,7 +333,8 @@ static int copy_command(struct sink *s, char **argv)
 }
 
 /* The command's words, then the files. */
-static int run(struct sink *s, const struct text *t, const struct names *files)
+static int
+run(struct sink *s, const struct text *t, const struct names *files)
 {
 	char *words = mem_copy(t->command), *rest = words, *word;
 	char **argv = mem_zero(strlen(words) + files->n + 1, sizeof(*argv));
@@ -333,7 +351,8 @@ static int run(struct sink *s, const struct text *t, const struct names *files)
 	return r;
 }
 
-int64_t text_write(const struct text *t, int64_t limit, struct file *f)
+int64_t
+text_write(const struct text *t, int64_t limit, struct file *f)
 {
 	struct sink s = {f, 0, limit};
 	struct names files = {0};

@@ -24,7 +24,8 @@ static const char head_word[] = WORD " ";
 static const char tail_word[] = " " WORD "\n";
 
 /* CRC-32 of n bytes, continuing from crc; zlib counts in uInt. */
-static uint32_t crc_more(uint32_t crc, const void *p, size_t n)
+static uint32_t
+crc_more(uint32_t crc, const void *p, size_t n)
 {
 	const unsigned char *b = p;
 
@@ -38,17 +39,20 @@ static uint32_t crc_more(uint32_t crc, const void *p, size_t n)
 	return crc;
 }
 
-static uint32_t read16(const unsigned char *p)
+static uint32_t
+read16(const unsigned char *p)
 {
 	return p[0] | (uint32_t)p[1] << 8;
 }
 
-static uint32_t read32(const unsigned char *p)
+static uint32_t
+read32(const unsigned char *p)
 {
 	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-void tokens_get(const struct tokens *t, size_t from, size_t n, int32_t *out)
+void
+tokens_get(const struct tokens *t, size_t from, size_t n, int32_t *out)
 {
 	const unsigned char *p = (const unsigned char *)t->v + from * (size_t)t->width;
 
@@ -66,7 +70,8 @@ void tokens_get(const struct tokens *t, size_t from, size_t n, int32_t *out)
 /* --- packed files --- */
 
 /* Whether n bytes are a pack, whole or damaged: by either end of the header line, or cut in it. */
-static bool is_pack(const char *p, size_t n)
+static bool
+is_pack(const char *p, size_t n)
 {
 	size_t k = sizeof(head_word) - 1, m = sizeof(tail_word) - 1;
 
@@ -76,7 +81,8 @@ static bool is_pack(const char *p, size_t n)
 }
 
 /* The header line, as a pack with these values must have it. */
-static void header_text(char line[HEADER + 1], int vocab, int width, uint64_t n, uint32_t crc)
+static void
+header_text(char line[HEADER + 1], int vocab, int width, uint64_t n, uint32_t crc)
 {
 	int k = snprintf(line, HEADER + 1,
 			 WORD " 1 vocab %d width %d count %" PRIu64 " " CRC_AT "%08" PRIx32, vocab,
@@ -88,7 +94,8 @@ static void header_text(char line[HEADER + 1], int vocab, int width, uint64_t n,
 }
 
 /* CRC-32 of the header, its own eight digits as zeros, and of the tokens. */
-static uint32_t pack_crc(int vocab, int width, uint64_t n, const void *v)
+static uint32_t
+pack_crc(int vocab, int width, uint64_t n, const void *v)
 {
 	char line[HEADER + 1];
 
@@ -96,13 +103,15 @@ static uint32_t pack_crc(int vocab, int width, uint64_t n, const void *v)
 	return crc_more(crc_more(0, line, HEADER), v, (size_t)n * (size_t)width);
 }
 
-static int pack_width(int vocab)
+static int
+pack_width(int vocab)
 {
 	return vocab <= 65536 ? 2 : 4;
 }
 
 /* Every token is below the vocabulary. */
-static int tokens_in_vocab(const struct tokens *t)
+static int
+tokens_in_vocab(const struct tokens *t)
 {
 	const unsigned char *p = t->v;
 
@@ -118,7 +127,8 @@ static int tokens_in_vocab(const struct tokens *t)
 }
 
 /* Read t from the size bytes of a pack at p. */
-static int pack_read(struct tokens *t, const char *p, size_t size)
+static int
+pack_read(struct tokens *t, const char *p, size_t size)
 {
 	char line[HEADER + 1], again[HEADER + 1];
 	uint64_t n;
@@ -153,13 +163,15 @@ static int pack_read(struct tokens *t, const char *p, size_t size)
 	return tokens_in_vocab(t);
 }
 
-static void put_le(unsigned char *p, uint32_t x, int width)
+static void
+put_le(unsigned char *p, uint32_t x, int width)
 {
 	for (int i = 0; i < width; i++)
 		p[i] = (unsigned char)(x >> (8 * i));
 }
 
-int tokens_pack(const char *file, int vocab, const uint32_t *v, size_t n)
+int
+tokens_pack(const char *file, int vocab, const uint32_t *v, size_t n)
 {
 	int width = pack_width(vocab);
 	char line[HEADER + 1];
@@ -193,13 +205,15 @@ int tokens_pack(const char *file, int vocab, const uint32_t *v, size_t n)
 /* --- opening --- */
 
 /* A character that a domain's name may hold: it stands in CSV rows and in lines of a recipe. */
-static bool name_char(char c)
+static bool
+name_char(char c)
 {
 	return (unsigned char)c > ' ' && c != 0x7f && !strchr(",\"=@/", c);
 }
 
 /* The base name of a file without ".gz" and its last suffix; odd characters become '_'. */
-static char *name_of(const char *file)
+static char *
+name_of(const char *file)
 {
 	const char *base = strrchr(file, '/');
 	char *name, *dot;
@@ -224,7 +238,8 @@ static char *name_of(const char *file)
  * Split "[NAME=]FILE": the length of NAME, 0 without one, -1 when it is not a name.  The whole text
  * wins when it is a file, and a '=' behind a '/' belongs to the file's name.
  */
-static int name_length(const char *spec)
+static int
+name_length(const char *spec)
 {
 	size_t k = strcspn(spec, "=/");
 
@@ -245,7 +260,8 @@ static int name_length(const char *spec)
  * The bytes of t->file, mapped where it is a plain regular file, else read into t->own; size and
  * CRC are of the bytes on disk, or of those read when it is a pipe.
  */
-static const char *load(struct tokens *t, size_t *size)
+static const char *
+load(struct tokens *t, size_t *size)
 {
 	struct stat st;
 	bool regular = strcmp(t->file, "-") != 0 && stat(t->file, &st) == 0 && S_ISREG(st.st_mode);
@@ -269,7 +285,8 @@ static const char *load(struct tokens *t, size_t *size)
 }
 
 /* Open a file under a name of k bytes, or the file's own when k is 0. */
-static struct tokens *open_named(const char *name, int k, const char *file)
+static struct tokens *
+open_named(const char *name, int k, const char *file)
 {
 	struct tokens *t = mem_zero(1, sizeof(*t));
 	const char *p;
@@ -299,7 +316,8 @@ err:
 	return NULL;
 }
 
-struct tokens *tokens_open(const char *spec)
+struct tokens *
+tokens_open(const char *spec)
 {
 	int k = name_length(spec);
 
@@ -308,7 +326,8 @@ struct tokens *tokens_open(const char *spec)
 	return open_named(spec, k, k ? spec + k + 1 : spec);
 }
 
-void tokens_close(struct tokens *t)
+void
+tokens_close(struct tokens *t)
 {
 	if (!t)
 		return;
@@ -332,7 +351,8 @@ struct operand {
 };
 
 /* Where "@STEP" begins: the last '@' when only digits follow it to the end, else NULL. */
-static char *step_at(char *s)
+static char *
+step_at(char *s)
 {
 	char *at = strrchr(s, '@');
 
@@ -342,7 +362,8 @@ static char *step_at(char *s)
 }
 
 /* What exists as a file wins: the whole operand, then the part after NAME=, then without @STEP. */
-static int operand_parse(struct operand *o, const char *s)
+static int
+operand_parse(struct operand *o, const char *s)
 {
 	char *whole = mem_copy(s), *at = step_at(whole);
 
@@ -366,7 +387,8 @@ err:
 	return -1;
 }
 
-static bool same_file(const char *a, const char *b)
+static bool
+same_file(const char *a, const char *b)
 {
 	struct stat s, t;
 
@@ -375,13 +397,15 @@ static bool same_file(const char *a, const char *b)
 	return stat(a, &s) == 0 && stat(b, &t) == 0 && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
 }
 
-static bool same_name(const struct operand *o, const char *name)
+static bool
+same_name(const struct operand *o, const char *name)
 {
 	return strlen(name) == (size_t)o->k && memcmp(name, o->name, (size_t)o->k) == 0;
 }
 
 /* The tokens of phase i: those of an earlier phase, or newly opened. */
-static int phase_tokens(struct schedule *s, int i, const struct operand *o)
+static int
+phase_tokens(struct schedule *s, int i, const struct operand *o)
 {
 	for (int j = 0; j < i; j++)
 		if (same_file(o->file, s->data[j]->file) &&
@@ -409,7 +433,8 @@ static int phase_tokens(struct schedule *s, int i, const struct operand *o)
 	return 0;
 }
 
-static int phase_step(struct schedule *s, int i, const struct operand *o)
+static int
+phase_step(struct schedule *s, int i, const struct operand *o)
 {
 	if (i == 0 && o->step > 0)
 		return err_set("%s: the first data starts at step 0 (found @%ld)", o->file,
@@ -425,7 +450,8 @@ static int phase_step(struct schedule *s, int i, const struct operand *o)
 }
 
 /* A phase of `seq` must find one window of seq + 1 tokens in the first 1 - val_frac of its data. */
-static int phase_size(struct schedule *s, int i, double val_frac, int seq)
+static int
+phase_size(struct schedule *s, int i, double val_frac, int seq)
 {
 	const struct tokens *t = s->data[i];
 	size_t need = (size_t)seq + 1;
@@ -440,7 +466,8 @@ static int phase_size(struct schedule *s, int i, double val_frac, int seq)
 	return 0;
 }
 
-static int phase_open(struct schedule *s, int i, const char *operand, double val_frac, int seq)
+static int
+phase_open(struct schedule *s, int i, const char *operand, double val_frac, int seq)
 {
 	struct operand o;
 	int r;
@@ -456,7 +483,8 @@ static int phase_open(struct schedule *s, int i, const char *operand, double val
 	return r;
 }
 
-int schedule_open(struct schedule *s, char **operand, int n, double val_frac, int seq)
+int
+schedule_open(struct schedule *s, char **operand, int n, double val_frac, int seq)
 {
 	*s = (struct schedule){0};
 	if (n < 1)
@@ -480,7 +508,8 @@ int schedule_open(struct schedule *s, char **operand, int n, double val_frac, in
 	return 0;
 }
 
-void schedule_close(struct schedule *s)
+void
+schedule_close(struct schedule *s)
 {
 	for (int i = 0; i < s->nowned; i++)
 		tokens_close(s->owned[i]);
@@ -492,7 +521,8 @@ void schedule_close(struct schedule *s)
 	*s = (struct schedule){0};
 }
 
-int schedule_phase(const struct schedule *s, long step)
+int
+schedule_phase(const struct schedule *s, long step)
 {
 	int i = s->n - 1;
 
@@ -501,8 +531,9 @@ int schedule_phase(const struct schedule *s, long step)
 	return i;
 }
 
-void schedule_batch(const struct schedule *s, uint64_t seed, long step, int micro, int batch,
-		    int seq, int32_t *in, int32_t *out)
+void
+schedule_batch(const struct schedule *s, uint64_t seed, long step, int micro, int batch, int seq,
+	       int32_t *in, int32_t *out)
 {
 	int phase = schedule_phase(s, step);
 	const struct tokens *t = s->data[phase];

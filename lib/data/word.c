@@ -171,7 +171,8 @@ static const struct run numbers[] = {
 };
 /* clang-format on */
 
-static int run_order(const void *key, const void *run)
+static int
+run_order(const void *key, const void *run)
 {
 	uint32_t c = *(const uint32_t *)key;
 	const struct run *r = run;
@@ -179,20 +180,23 @@ static int run_order(const void *key, const void *run)
 	return c < r->first ? -1 : c > r->last;
 }
 
-static bool in_runs(uint32_t c, const struct run *r, size_t n)
+static bool
+in_runs(uint32_t c, const struct run *r, size_t n)
 {
 	return bsearch(&c, r, n, sizeof(*r), run_order) != NULL;
 }
 
 /* White_Space, as \s of GPT-2's regular expressions has it. */
-static bool is_space(uint32_t c)
+static bool
+is_space(uint32_t c)
 {
 	return c == ' ' || (c >= '\t' && c <= '\r') || c == 0x85 || c == 0xa0 || c == 0x1680 ||
 	       (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
 	       c == 0x205f || c == 0x3000;
 }
 
-static enum kind kind_of(uint32_t c)
+static enum kind
+kind_of(uint32_t c)
 {
 	if (c < 0x80) {
 		uint32_t lower = c | 0x20;
@@ -211,7 +215,8 @@ static enum kind kind_of(uint32_t c)
 }
 
 /* Kind and length of the character at p, of which n > 0 bytes are left. */
-static enum kind look(const unsigned char *p, size_t n, size_t *length)
+static enum kind
+look(const unsigned char *p, size_t n, size_t *length)
 {
 	static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
 	size_t k = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
@@ -235,7 +240,8 @@ static enum kind look(const unsigned char *p, size_t n, size_t *length)
 }
 
 /* Length of 's 't 're 've 'm 'll 'd at p, 0 if none of them is there. */
-static size_t contraction(const unsigned char *p, size_t n)
+static size_t
+contraction(const unsigned char *p, size_t n)
 {
 	static const char text[][4] = {"'s", "'t", "'m", "'d", "'re", "'ve", "'ll"};
 
@@ -249,7 +255,8 @@ static size_t contraction(const unsigned char *p, size_t n)
 }
 
 /* The end of a run of one kind that goes on at text[at]; *last: where its last character begins. */
-static size_t run_end(const unsigned char *text, size_t n, size_t at, enum kind kind, size_t *last)
+static size_t
+run_end(const unsigned char *text, size_t n, size_t at, enum kind kind, size_t *last)
 {
 	size_t k;
 
@@ -260,7 +267,8 @@ static size_t run_end(const unsigned char *text, size_t n, size_t at, enum kind 
 	return at;
 }
 
-size_t word_end(const unsigned char *text, size_t n, size_t from)
+size_t
+word_end(const unsigned char *text, size_t n, size_t from)
 {
 	size_t at = from, last = from, end, k = 0;
 	enum kind kind;

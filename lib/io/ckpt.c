@@ -13,7 +13,7 @@
 #include <zlib.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#	error "tensors are mapped as they stand in the file, which is little-endian"
+#error "tensors are mapped as they stand in the file, which is little-endian"
 #endif
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "offsets are 64 bits wide");
 
@@ -38,19 +38,22 @@ static const struct {
 };
 enum { TYPES = sizeof types / sizeof *types };
 
-const char *ckpt_type_name(enum ckpt_type type)
+const char *
+ckpt_type_name(enum ckpt_type type)
 {
 	return types[type].name;
 }
 
-size_t ckpt_type_bytes(enum ckpt_type type)
+size_t
+ckpt_type_bytes(enum ckpt_type type)
 {
 	return types[type].bytes;
 }
 
 /* --- numbers --- */
 
-static float float_of_bits(uint32_t u)
+static float
+float_of_bits(uint32_t u)
 {
 	float f;
 
@@ -58,7 +61,8 @@ static float float_of_bits(uint32_t u)
 	return f;
 }
 
-static float float_of_f16(uint16_t h)
+static float
+float_of_f16(uint16_t h)
 {
 	uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, low = h & 1023;
 
@@ -70,7 +74,8 @@ static float float_of_f16(uint16_t h)
 }
 
 /* Round to nearest, ties to even; a NaN stays one, made quiet. */
-static uint16_t bf16_of_float(const unsigned char *v)
+static uint16_t
+bf16_of_float(const unsigned char *v)
 {
 	uint32_t u;
 
@@ -80,7 +85,8 @@ static uint16_t bf16_of_float(const unsigned char *v)
 	return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-double ckpt_value(enum ckpt_type type, const void *p)
+double
+ckpt_value(enum ckpt_type type, const void *p)
 {
 	union {
 		float f;
@@ -93,26 +99,20 @@ double ckpt_value(enum ckpt_type type, const void *p)
 
 	memcpy(&u, p, types[type].bytes);
 	switch (type) {
-	case CKPT_F32:
-		return (double)u.f;
-	case CKPT_BF16:
-		return (double)float_of_bits((uint32_t)u.h << 16);
-	case CKPT_F16:
-		return (double)float_of_f16(u.h);
-	case CKPT_F64:
-		return u.d;
-	case CKPT_I64:
-		return (double)u.l;
-	case CKPT_I32:
-		return u.i;
-	case CKPT_U8:
-		break;
+	case CKPT_F32: return (double)u.f;
+	case CKPT_BF16: return (double)float_of_bits((uint32_t)u.h << 16);
+	case CKPT_F16: return (double)float_of_f16(u.h);
+	case CKPT_F64: return u.d;
+	case CKPT_I64: return (double)u.l;
+	case CKPT_I32: return u.i;
+	case CKPT_U8: break;
 	}
 	return u.c;
 }
 
 /* Whole pages among n mapped bytes at p need not stay resident. */
-static void forget(const struct ckpt *c, const unsigned char *p, size_t n)
+static void
+forget(const struct ckpt *c, const unsigned char *p, size_t n)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), before = -(uintptr_t)p % page;
 
@@ -120,7 +120,8 @@ static void forget(const struct ckpt *c, const unsigned char *p, size_t n)
 		madvise((void *)(p + before), (n - before) / page * page, MADV_DONTNEED);
 }
 
-int ckpt_floats(const struct ckpt *c, const struct ckpt_tensor *t, float *out, size_t n)
+int
+ckpt_floats(const struct ckpt *c, const struct ckpt_tensor *t, float *out, size_t n)
 {
 	const unsigned char *p = c->data + t->offset;
 	size_t size = types[t->type].bytes;
@@ -143,7 +144,8 @@ int ckpt_floats(const struct ckpt *c, const struct ckpt_tensor *t, float *out, s
 }
 
 /* Elements of a shape and bytes of the tensor; -1 without a message when 64 bits do not hold it. */
-static int tensor_bytes(const struct ckpt_tensor *t, uint64_t *bytes)
+static int
+tensor_bytes(const struct ckpt_tensor *t, uint64_t *bytes)
 {
 	uint64_t n = 1;
 
@@ -157,7 +159,8 @@ static int tensor_bytes(const struct ckpt_tensor *t, uint64_t *bytes)
 }
 
 /* A name goes into one line of the CRC list, of a CSV and of a message. */
-static bool printable(const char *s)
+static bool
+printable(const char *s)
 {
 	if (!*s)
 		return false;
@@ -169,7 +172,8 @@ static bool printable(const char *s)
 
 /* --- reading --- */
 
-static int hex_of_text(const char *s, uint32_t *out)
+static int
+hex_of_text(const char *s, uint32_t *out)
 {
 	uint32_t u = 0;
 
@@ -185,7 +189,8 @@ static int hex_of_text(const char *s, uint32_t *out)
 	return 0;
 }
 
-static const char *skip_space(const char *p, const char *end)
+static const char *
+skip_space(const char *p, const char *end)
 {
 	while (p < end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'))
 		p++;
@@ -193,7 +198,8 @@ static const char *skip_space(const char *p, const char *end)
 }
 
 /* Just past the JSON string that begins at p. */
-static const char *skip_string(const char *p, const char *end)
+static const char *
+skip_string(const char *p, const char *end)
 {
 	for (p++; p < end && *p != '"'; p++)
 		if (*p == '\\')
@@ -205,7 +211,8 @@ static const char *skip_string(const char *p, const char *end)
  * The digits of "header_crc32" in a well-formed JSON text.  Searching for the bytes alone would
  * also find them inside another string; a key of __metadata__ stands at depth 2.
  */
-static const char *find_digits(const char *p, const char *end)
+static const char *
+find_digits(const char *p, const char *end)
 {
 	static const char key[] = "\"header_crc32\"";
 	const char *s;
@@ -231,7 +238,8 @@ static const char *find_digits(const char *p, const char *end)
 	return NULL;
 }
 
-static uint32_t header_crc(const char *text, size_t n, const char *digits)
+static uint32_t
+header_crc(const char *text, size_t n, const char *digits)
 {
 	size_t before = (size_t)(digits - text), after = n - before - DIGITS;
 	uLong crc = crc32_z(0, (const Bytef *)text, before);
@@ -244,14 +252,16 @@ static uint32_t header_crc(const char *text, size_t n, const char *digits)
  * Ours carries both marks, so no single damaged byte makes it pass for a file from elsewhere,
  * whose header nothing protects.
  */
-static bool is_ours(const struct ckpt *c)
+static bool
+is_ours(const struct ckpt *c)
 {
 	const char *format = ckpt_meta(c, "format");
 
 	return ckpt_meta(c, "header_crc32") || (format && !strncmp(format, "moe ", 4));
 }
 
-static int check_header(const struct ckpt *c, const char *text, size_t n)
+static int
+check_header(const struct ckpt *c, const char *text, size_t n)
 {
 	const char *recorded = ckpt_meta(c, "header_crc32"), *format = ckpt_meta(c, "format");
 	const char *digits = find_digits(text, text + n);
@@ -272,7 +282,8 @@ static int check_header(const struct ckpt *c, const char *text, size_t n)
 	return 0;
 }
 
-static int read_uint(const json_t *j, uint64_t *out)
+static int
+read_uint(const json_t *j, uint64_t *out)
 {
 	if (!json_is_integer(j) || json_integer_value(j) < 0)
 		return -1;
@@ -280,7 +291,8 @@ static int read_uint(const json_t *j, uint64_t *out)
 	return 0;
 }
 
-static int read_type(const json_t *j, enum ckpt_type *type)
+static int
+read_type(const json_t *j, enum ckpt_type *type)
 {
 	const char *s = json_string_value(j);
 
@@ -292,7 +304,8 @@ static int read_type(const json_t *j, enum ckpt_type *type)
 	return -1;
 }
 
-static int read_shape(const json_t *j, struct ckpt_tensor *t)
+static int
+read_shape(const json_t *j, struct ckpt_tensor *t)
 {
 	size_t n = json_array_size(j);
 
@@ -305,8 +318,8 @@ static int read_shape(const json_t *j, struct ckpt_tensor *t)
 	return 0;
 }
 
-static int read_tensor(const struct ckpt *c, const char *name, const json_t *j,
-		       struct ckpt_tensor *t)
+static int
+read_tensor(const struct ckpt *c, const char *name, const json_t *j, struct ckpt_tensor *t)
 {
 	const json_t *type = json_object_get(j, "dtype"), *shape = json_object_get(j, "shape");
 	const json_t *span = json_object_get(j, "data_offsets");
@@ -341,7 +354,8 @@ static int read_tensor(const struct ckpt *c, const char *name, const json_t *j,
 }
 
 /* By offset; an empty tensor goes before the one that begins where it stands. */
-static int by_offset(const void *x, const void *y)
+static int
+by_offset(const void *x, const void *y)
 {
 	const struct ckpt_tensor *a = x, *b = y;
 
@@ -352,14 +366,16 @@ static int by_offset(const void *x, const void *y)
 	return strcmp(a->name, b->name);
 }
 
-static int by_name(const void *x, const void *y)
+static int
+by_name(const void *x, const void *y)
 {
 	const struct ckpt_tensor *const *a = x, *const *b = y;
 
 	return strcmp((*a)->name, (*b)->name);
 }
 
-static void index_names(struct ckpt *c)
+static void
+index_names(struct ckpt *c)
 {
 	const struct ckpt_tensor **index = mem_zero((size_t)c->n + 1, sizeof *index);
 
@@ -369,7 +385,8 @@ static void index_names(struct ckpt *c)
 	c->index = index;
 }
 
-static int check_layout(const struct ckpt *c)
+static int
+check_layout(const struct ckpt *c)
 {
 	const struct ckpt_tensor *t;
 	uint64_t end = 0;
@@ -387,13 +404,15 @@ static int check_layout(const struct ckpt *c)
 	return 0;
 }
 
-static uint64_t data_bytes(const struct ckpt *c)
+static uint64_t
+data_bytes(const struct ckpt *c)
 {
 	return c->n ? c->tensor[c->n - 1].offset + c->tensor[c->n - 1].bytes : 0;
 }
 
 /* Lines NAME=xxxxxxxx, one for each tensor. */
-static int read_crcs(struct ckpt *c)
+static int
+read_crcs(struct ckpt *c)
 {
 	const char *p = ckpt_meta(c, "crc32"), *end;
 	struct ckpt_tensor *t;
@@ -421,7 +440,8 @@ static int read_crcs(struct ckpt *c)
 	return 0;
 }
 
-static int read_meta(struct ckpt *c, json_t *root)
+static int
+read_meta(struct ckpt *c, json_t *root)
 {
 	json_t *meta = json_object_get(root, "__metadata__");
 	const char *key;
@@ -440,7 +460,8 @@ static int read_meta(struct ckpt *c, json_t *root)
 	return 0;
 }
 
-static int read_tensors(struct ckpt *c, json_t *root)
+static int
+read_tensors(struct ckpt *c, json_t *root)
 {
 	const char *key;
 
@@ -458,7 +479,8 @@ static int read_tensors(struct ckpt *c, json_t *root)
 	return check_layout(c);
 }
 
-static json_t *parse_json(const struct ckpt *c, const char *text, size_t n)
+static json_t *
+parse_json(const struct ckpt *c, const char *text, size_t n)
 {
 	json_error_t e;
 	json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
@@ -473,11 +495,8 @@ static json_t *parse_json(const struct ckpt *c, const char *text, size_t n)
 	}
 	switch (json_error_code(&e)) {
 	case json_error_null_character:
-	case json_error_null_byte_in_key:
-		what = "a NUL character in a text";
-		break;
-	default:
-		break;
+	case json_error_null_byte_in_key: what = "a NUL character in a text"; break;
+	default: break;
 	}
 	for (char *p = e.text; *p; p++) /* it quotes the file */
 		if (*p < 32 || *p > 126)
@@ -486,7 +505,8 @@ static json_t *parse_json(const struct ckpt *c, const char *text, size_t n)
 	return NULL;
 }
 
-static int read_header(struct ckpt *c, const char *text, size_t n)
+static int
+read_header(struct ckpt *c, const char *text, size_t n)
 {
 	json_t *root = parse_json(c, text, n);
 	int r = -1;
@@ -507,7 +527,8 @@ out:
 	return r;
 }
 
-static int check_length(const struct ckpt *c, const unsigned char *head, uint64_t *n)
+static int
+check_length(const struct ckpt *c, const unsigned char *head, uint64_t *n)
 {
 	memcpy(n, head, sizeof *n);
 	if (*n < 2 || *n > MAX_HEADER)
@@ -517,7 +538,8 @@ static int check_length(const struct ckpt *c, const unsigned char *head, uint64_
 	return 0;
 }
 
-static int read_map(struct ckpt *c)
+static int
+read_map(struct ckpt *c)
 {
 	const unsigned char *p = c->map;
 	uint64_t n;
@@ -544,7 +566,8 @@ static int read_map(struct ckpt *c)
 /*
  * Exactly n bytes of a stream.  n is only a claim, so memory grows with what arrives.
  */
-static void *read_claimed(const struct ckpt *c, struct file *f, uint64_t n, const char *what)
+static void *
+read_claimed(const struct ckpt *c, struct file *f, uint64_t n, const char *what)
 {
 	size_t have = 0, room = 1 << 20;
 	char *p = NULL;
@@ -567,7 +590,8 @@ err:
 	return NULL;
 }
 
-static int read_stream(struct ckpt *c, const char *file)
+static int
+read_stream(struct ckpt *c, const char *file)
 {
 	struct file *f = file_open(file);
 	unsigned char head[8], extra;
@@ -608,7 +632,8 @@ err:
  * CRC-32 of data in the file.  What has been read stays in the system's cache but not in this
  * process, whose size would otherwise grow by the file's.
  */
-static uint32_t data_crc(const struct ckpt *c, const unsigned char *p, uint64_t n)
+static uint32_t
+data_crc(const struct ckpt *c, const unsigned char *p, uint64_t n)
 {
 	uLong crc = 0;
 	size_t m;
@@ -621,7 +646,8 @@ static uint32_t data_crc(const struct ckpt *c, const unsigned char *p, uint64_t 
 	return (uint32_t)crc;
 }
 
-static int check_data(struct ckpt *c)
+static int
+check_data(struct ckpt *c)
 {
 	struct ckpt_tensor *t;
 	uint32_t crc;
@@ -638,14 +664,16 @@ static int check_data(struct ckpt *c)
 	return 0;
 }
 
-static bool is_regular(const char *file)
+static bool
+is_regular(const char *file)
 {
 	struct stat st;
 
 	return strcmp(file, "-") && stat(file, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-struct ckpt *ckpt_open(const char *file)
+struct ckpt *
+ckpt_open(const char *file)
 {
 	struct ckpt *c = mem_zero(1, sizeof *c);
 
@@ -660,7 +688,8 @@ struct ckpt *ckpt_open(const char *file)
 	return c;
 }
 
-void ckpt_close(struct ckpt *c)
+void
+ckpt_close(struct ckpt *c)
 {
 	if (!c)
 		return;
@@ -677,7 +706,8 @@ void ckpt_close(struct ckpt *c)
 	free(c);
 }
 
-const struct ckpt_tensor *ckpt_find(const struct ckpt *c, const char *name)
+const struct ckpt_tensor *
+ckpt_find(const struct ckpt *c, const char *name)
 {
 	struct ckpt_tensor **index = c->index;
 	int lo = 0, hi = c->n, mid, r;
@@ -695,12 +725,14 @@ const struct ckpt_tensor *ckpt_find(const struct ckpt *c, const char *name)
 	return NULL;
 }
 
-const char *ckpt_meta(const struct ckpt *c, const char *key)
+const char *
+ckpt_meta(const struct ckpt *c, const char *key)
 {
 	return json_string_value(json_object_get(c->meta, key));
 }
 
-void ckpt_each_meta(const struct ckpt *c, void (*fn)(void *, const char *, const char *), void *arg)
+void
+ckpt_each_meta(const struct ckpt *c, void (*fn)(void *, const char *, const char *), void *arg)
 {
 	json_t *meta = c->meta;
 
@@ -730,12 +762,14 @@ struct ckpt_out {
 	char *failed;	    /* the first tensor or entry that cannot be written, and why */
 };
 
-struct ckpt_out *ckpt_out_new(void)
+struct ckpt_out *
+ckpt_out_new(void)
 {
 	return mem_zero(1, sizeof(struct ckpt_out));
 }
 
-void ckpt_out_meta(struct ckpt_out *o, const char *key, const char *value)
+void
+ckpt_out_meta(struct ckpt_out *o, const char *key, const char *value)
 {
 	struct out_meta *m;
 	int i;
@@ -760,14 +794,16 @@ void ckpt_out_meta(struct ckpt_out *o, const char *key, const char *value)
 		o->format = m->value;
 }
 
-static void out_fail(struct ckpt_out *o, const char *name, const char *why)
+static void
+out_fail(struct ckpt_out *o, const char *name, const char *why)
 {
 	if (!o->failed)
 		o->failed = mem_text("tensor %s: %s", printable(name) ? name : "?", why);
 }
 
-static void out_add(struct ckpt_out *o, const char *name, const void *v, enum ckpt_type type,
-		    bool convert, int dims, const uint64_t *shape)
+static void
+out_add(struct ckpt_out *o, const char *name, const void *v, enum ckpt_type type, bool convert,
+	int dims, const uint64_t *shape)
 {
 	struct out_tensor x = {.v = v, .convert = convert};
 
@@ -797,8 +833,9 @@ static void out_add(struct ckpt_out *o, const char *name, const void *v, enum ck
 	o->tensor[o->n++] = x;
 }
 
-void ckpt_out_floats(struct ckpt_out *o, const char *name, const float *v, enum ckpt_type as,
-		     int dims, const uint64_t *shape)
+void
+ckpt_out_floats(struct ckpt_out *o, const char *name, const float *v, enum ckpt_type as, int dims,
+		const uint64_t *shape)
 {
 	if (as != CKPT_F32 && as != CKPT_BF16)
 		out_fail(o, name, "float32 is written as F32 or BF16");
@@ -806,15 +843,16 @@ void ckpt_out_floats(struct ckpt_out *o, const char *name, const float *v, enum 
 		out_add(o, name, v, as, as == CKPT_BF16, dims, shape);
 }
 
-void ckpt_out_raw(struct ckpt_out *o, const char *name, const void *v, enum ckpt_type type,
-		  int dims, const uint64_t *shape)
+void
+ckpt_out_raw(struct ckpt_out *o, const char *name, const void *v, enum ckpt_type type, int dims,
+	     const uint64_t *shape)
 {
 	out_add(o, name, v, type, false, dims, shape);
 }
 
 /* A tensor's bytes as the file has them, passed to fn piece by piece; nothing large is copied. */
-static int each_piece(const struct out_tensor *x, int (*fn)(void *, const void *, size_t),
-		      void *arg)
+static int
+each_piece(const struct out_tensor *x, int (*fn)(void *, const void *, size_t), void *arg)
 {
 	uint16_t buf[PIECE];
 	uint64_t n = x->t.bytes / sizeof *buf;
@@ -834,7 +872,8 @@ static int each_piece(const struct out_tensor *x, int (*fn)(void *, const void *
 	return 0;
 }
 
-static int crc_piece(void *arg, const void *p, size_t n)
+static int
+crc_piece(void *arg, const void *p, size_t n)
 {
 	uint32_t *crc = arg;
 
@@ -842,13 +881,15 @@ static int crc_piece(void *arg, const void *p, size_t n)
 	return 0;
 }
 
-static int write_piece(void *arg, const void *p, size_t n)
+static int
+write_piece(void *arg, const void *p, size_t n)
 {
 	return file_write(arg, p, n);
 }
 
 /* JSON text of s; -1 when it is not UTF-8. */
-static int put_text(FILE *f, const char *s)
+static int
+put_text(FILE *f, const char *s)
 {
 	json_t *j = json_string(s);
 	char *q = j ? json_dumps(j, JSON_ENCODE_ANY) : NULL;
@@ -859,7 +900,8 @@ static int put_text(FILE *f, const char *s)
 	return r;
 }
 
-static int put_tensor(FILE *f, const struct ckpt_tensor *t)
+static int
+put_tensor(FILE *f, const struct ckpt_tensor *t)
 {
 	fputc(',', f);
 	if (put_text(f, t->name) < 0)
@@ -873,7 +915,8 @@ static int put_tensor(FILE *f, const struct ckpt_tensor *t)
 }
 
 /* The list of CRCs, which takes a pass over all data; in a text of its own, to be quoted. */
-static int put_crcs(FILE *f, struct ckpt_out *o)
+static int
+put_crcs(FILE *f, struct ckpt_out *o)
 {
 	size_t n = 0;
 	char *s = NULL;
@@ -894,7 +937,8 @@ static int put_crcs(FILE *f, struct ckpt_out *o)
 	return r < 0 ? err_set("a tensor's name is not UTF-8, or no memory for the header") : 0;
 }
 
-static int put_meta(FILE *f, struct ckpt_out *o)
+static int
+put_meta(FILE *f, struct ckpt_out *o)
 {
 	const char *comma = "";
 
@@ -918,7 +962,8 @@ static int put_meta(FILE *f, struct ckpt_out *o)
 }
 
 /* The header with its length before it, padded so that data begins on ALIGN bytes; free(). */
-static char *make_header(struct ckpt_out *o, size_t *n)
+static char *
+make_header(struct ckpt_out *o, size_t *n)
 {
 	char *s = NULL, digits[DIGITS + 1];
 	FILE *f = open_memstream(&s, n);
@@ -956,12 +1001,14 @@ static char *make_header(struct ckpt_out *o, size_t *n)
 	return s;
 }
 
-static int by_out_name(const void *x, const void *y)
+static int
+by_out_name(const void *x, const void *y)
 {
 	return strcmp(*(char *const *)x, *(char *const *)y);
 }
 
-static int check_names(const struct ckpt_out *o)
+static int
+check_names(const struct ckpt_out *o)
 {
 	const char **name = mem_zero((size_t)o->n + 1, sizeof *name);
 	int r = 0;
@@ -976,7 +1023,8 @@ static int check_names(const struct ckpt_out *o)
 	return r;
 }
 
-static int write_all(const struct ckpt_out *o, struct file *f, const char *header, size_t n)
+static int
+write_all(const struct ckpt_out *o, struct file *f, const char *header, size_t n)
 {
 	if (file_write(f, header, n) < 0)
 		return -1;
@@ -986,7 +1034,8 @@ static int write_all(const struct ckpt_out *o, struct file *f, const char *heade
 	return 0;
 }
 
-int ckpt_write(struct ckpt_out *o, const char *file)
+int
+ckpt_write(struct ckpt_out *o, const char *file)
 {
 	char *header = NULL;
 	struct file *f;
@@ -1006,7 +1055,8 @@ int ckpt_write(struct ckpt_out *o, const char *file)
 	return -1;
 }
 
-void ckpt_out_free(struct ckpt_out *o)
+void
+ckpt_out_free(struct ckpt_out *o)
 {
 	if (!o)
 		return;

@@ -17,21 +17,24 @@ struct tables {
 	const float *embed, *norm1, *q, *k, *v, *o, *norm2, *gate, *down, *up, *norm, *head;
 };
 
-static bool is_regular(const char *file)
+static bool
+is_regular(const char *file)
 {
 	struct stat st;
 
 	return strcmp(file, "-") && stat(file, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-static bool ends_in(const char *s, const char *end)
+static bool
+ends_in(const char *s, const char *end)
 {
 	size_t n = strlen(s), m = strlen(end);
 
 	return n >= m && !strcmp(s + n - m, end);
 }
 
-bool llama2_is(const char *file)
+bool
+llama2_is(const char *file)
 {
 	uint32_t head[2] = {0, 0};
 	struct file *f;
@@ -47,18 +50,21 @@ bool llama2_is(const char *file)
 	return n == sizeof head && head[1] != 0;
 }
 
-static size_t head_size(const struct llama2 *m)
+static size_t
+head_size(const struct llama2 *m)
 {
 	return (size_t)(m->dim / m->heads);
 }
 
-static size_t kv_dim(const struct llama2 *m)
+static size_t
+kv_dim(const struct llama2 *m)
 {
 	return head_size(m) * (size_t)m->kv_heads;
 }
 
 /* Values after the header. */
-static uint64_t values(const struct llama2 *m)
+static uint64_t
+values(const struct llama2 *m)
 {
 	uint64_t C = (uint64_t)m->dim, H = (uint64_t)m->hidden, S = head_size(m);
 	uint64_t layer = 2 * C + 2 * C * C + 2 * kv_dim(m) * C + 3 * H * C;
@@ -67,7 +73,8 @@ static uint64_t values(const struct llama2 *m)
 	       (uint64_t)m->seq * S; /* cosines and sines, half a head each */
 }
 
-static const float *take(const float **p, size_t n)
+static const float *
+take(const float **p, size_t n)
 {
 	const float *at = *p;
 
@@ -75,7 +82,8 @@ static const float *take(const float **p, size_t n)
 	return at;
 }
 
-static struct tables lay_out(const struct llama2 *m)
+static struct tables
+lay_out(const struct llama2 *m)
 {
 	const float *p = (const float *)m->file + HEADER;
 	size_t C = (size_t)m->dim, H = (size_t)m->hidden, L = (size_t)m->layers;
@@ -97,7 +105,8 @@ static struct tables lay_out(const struct llama2 *m)
 	return t;
 }
 
-static int read_size(const struct llama2 *m, const char *what, int32_t got, int32_t most, int *out)
+static int
+read_size(const struct llama2 *m, const char *what, int32_t got, int32_t most, int *out)
 {
 	if (got < 1 || got > most)
 		return err_set("%s: %s is %" PRId32 " (expected 1 to %" PRId32
@@ -107,7 +116,8 @@ static int read_size(const struct llama2 *m, const char *what, int32_t got, int3
 	return 0;
 }
 
-static int read_header(struct llama2 *m)
+static int
+read_header(struct llama2 *m)
 {
 	int32_t h[HEADER];
 
@@ -135,7 +145,8 @@ static int read_header(struct llama2 *m)
 	return 0;
 }
 
-static int check_length(const struct llama2 *m)
+static int
+check_length(const struct llama2 *m)
 {
 	uint64_t want = HEADER * sizeof(int32_t) + values(m) * sizeof(float);
 
@@ -150,7 +161,8 @@ static int check_length(const struct llama2 *m)
  * Rows 2i and 2i + 1 of each head, one rotating pair, become rows i and i + S/2, S the head's
  * width.  from and to are [heads * S, C].
  */
-static void split_pairs(size_t heads, size_t S, size_t C, const float *from, float *to)
+static void
+split_pairs(size_t heads, size_t S, size_t C, const float *from, float *to)
 {
 	for (size_t h = 0; h < heads; h++)
 		for (size_t i = 0; i < S; i++) {
@@ -160,7 +172,8 @@ static void split_pairs(size_t heads, size_t S, size_t C, const float *from, flo
 		}
 }
 
-struct llama2 *llama2_open(const char *file)
+struct llama2 *
+llama2_open(const char *file)
 {
 	struct llama2 *m = mem_zero(1, sizeof *m);
 
@@ -176,7 +189,8 @@ struct llama2 *llama2_open(const char *file)
 	return NULL;
 }
 
-void llama2_close(struct llama2 *m)
+void
+llama2_close(struct llama2 *m)
 {
 	if (!m)
 		return;
@@ -197,7 +211,8 @@ struct adding {
 	int layer; /* -1: the name stands as it is */
 };
 
-static void add(const struct adding *a, const char *name, const float *v, size_t rows, size_t cols)
+static void
+add(const struct adding *a, const char *name, const float *v, size_t rows, size_t cols)
 {
 	uint64_t shape[2] = {rows, cols};
 	char *full = a->layer < 0 ? mem_copy(name) : mem_text("model.layers.%d.%s", a->layer, name);
@@ -209,8 +224,8 @@ static void add(const struct adding *a, const char *name, const float *v, size_t
 	free(full);
 }
 
-static void add_experts(const struct adding *a, const struct llama2 *m, const struct tables *t,
-			int experts)
+static void
+add_experts(const struct adding *a, const struct llama2 *m, const struct tables *t, int experts)
 {
 	size_t C = (size_t)m->dim, H = (size_t)m->hidden, at = (size_t)a->layer * H * C;
 	const struct {
@@ -231,7 +246,8 @@ static void add_experts(const struct adding *a, const struct llama2 *m, const st
 }
 
 /* Router weights [experts, C] of a layer. */
-static void draw_router(float *w, size_t n, uint64_t seed, int layer)
+static void
+draw_router(float *w, size_t n, uint64_t seed, int layer)
 {
 	struct rng r = rng_at(seed, RNG_INIT, 0, (uint64_t)layer);
 
@@ -239,7 +255,8 @@ static void draw_router(float *w, size_t n, uint64_t seed, int layer)
 		w[i] = (float)(ROUTER_SD * rng_normal(&r));
 }
 
-static void add_recipe(struct ckpt_out *o, const struct llama2 *m, int experts, int top_k)
+static void
+add_recipe(struct ckpt_out *o, const struct llama2 *m, int experts, int top_k)
 {
 	char *recipe =
 		mem_text("task lm\nvocab %d\ndim %d\nlayers %d\nheads %d\nkv-heads %d\n"
@@ -253,8 +270,9 @@ static void add_recipe(struct ckpt_out *o, const struct llama2 *m, int experts, 
 	free(recipe);
 }
 
-void llama2_add(struct llama2 *m, struct ckpt_out *o, enum ckpt_type as, int experts, int top_k,
-		uint64_t seed)
+void
+llama2_add(struct llama2 *m, struct ckpt_out *o, enum ckpt_type as, int experts, int top_k,
+	   uint64_t seed)
 {
 	struct adding a = {o, as, -1};
 	size_t C = (size_t)m->dim, S = head_size(m), kv = kv_dim(m), E = (size_t)experts;

@@ -20,7 +20,7 @@ struct table {
 	long line;  /* where the row begins, from 1 */
 	char **name;
 	int columns;
-	char **field; /* of the row, in buf or in text */
+	char **field;	/* of the row, in buf or in text */
 	size_t *offset; /* of a quoted row's fields in text */
 	int fields, field_room;
 	struct csv_parser csv;
@@ -31,13 +31,15 @@ struct table {
 
 /* --- lines --- */
 
-static int bad(const struct table *t, long line, const char *what)
+static int
+bad(const struct table *t, long line, const char *what)
 {
 	return err_set("%s:%ld: %s", file_name(t->f), line, what);
 }
 
 /* Read on behind buf[at, end), which moves to the front; bytes read, 0 at the end, -1. */
-static ssize_t more(struct table *t)
+static ssize_t
+more(struct table *t)
 {
 	ssize_t n;
 	memmove(t->buf, t->buf + t->at, t->end - t->at);
@@ -57,7 +59,8 @@ static ssize_t more(struct table *t)
 }
 
 /* The next line, whose '\n' is s[*len]; NULL at the end with *len = 0, on failure with 1. */
-static char *next_line(struct table *t, size_t *len)
+static char *
+next_line(struct table *t, size_t *len)
 {
 	char *s, *end;
 	while (!(end = memchr(t->buf + t->seen, '\n', t->end - t->seen))) {
@@ -86,7 +89,8 @@ static char *next_line(struct table *t, size_t *len)
 
 /* --- rows --- */
 
-static void room_for_field(struct table *t)
+static void
+room_for_field(struct table *t)
 {
 	if (t->fields < t->field_room)
 		return;
@@ -96,7 +100,8 @@ static void room_for_field(struct table *t)
 }
 
 /* A line without quotes is cut at its commas where it stands. */
-static int split(struct table *t, char *s, size_t len)
+static int
+split(struct table *t, char *s, size_t len)
 {
 	char *end = s + len, *comma;
 	if (end > s && end[-1] == '\r')
@@ -114,7 +119,8 @@ static int split(struct table *t, char *s, size_t len)
 	}
 }
 
-static void take_field(void *s, size_t len, void *table)
+static void
+take_field(void *s, size_t len, void *table)
 {
 	struct table *t = table;
 	room_for_field(t);
@@ -129,20 +135,23 @@ static void take_field(void *s, size_t len, void *table)
 	t->text_end += len + 1;
 }
 
-static void take_row(int end, void *table)
+static void
+take_row(int end, void *table)
 {
 	(void)end;
 	((struct table *)table)->rows++;
 }
 
-static int no_space(unsigned char c)
+static int
+no_space(unsigned char c)
 {
 	(void)c;
 	return 0;
 }
 
 /* A row with quotes, which may go over several lines, is libcsv's. */
-static int parse(struct table *t, char *s, size_t len)
+static int
+parse(struct table *t, char *s, size_t len)
 {
 	size_t total = 0;
 	t->rows = 0;
@@ -152,9 +161,9 @@ static int parse(struct table *t, char *s, size_t len)
 			return bad(t, t->line, "a row of more than 64 MB (is a quote left open?)");
 		if (csv_parse(&t->csv, s, len + 1, take_field, take_row, t) != len + 1)
 			return bad(t, t->line,
-				   csv_error(&t->csv) == CSV_EPARSE ?
-					   "a stray quote (expected a quoted field, \"\" for \")" :
-					   "no memory to read the row");
+				   csv_error(&t->csv) == CSV_EPARSE
+					   ? "a stray quote (expected a quoted field, \"\" for \")"
+					   : "no memory to read the row");
 		if (t->rows)
 			break;
 		s = next_line(t, &len);
@@ -168,7 +177,8 @@ static int parse(struct table *t, char *s, size_t len)
 	return 1;
 }
 
-static int next_row(struct table *t)
+static int
+next_row(struct table *t)
 {
 	size_t len;
 	char *s;
@@ -182,7 +192,8 @@ static int next_row(struct table *t)
 	return memchr(s, '"', len) ? parse(t, s, len) : split(t, s, len);
 }
 
-struct table *table_open(const char *name)
+struct table *
+table_open(const char *name)
 {
 	struct file *f = file_open(name);
 	struct table *t;
@@ -210,7 +221,8 @@ struct table *table_open(const char *name)
 	return t;
 }
 
-void table_close(struct table *t)
+void
+table_close(struct table *t)
 {
 	if (!t)
 		return;
@@ -226,7 +238,8 @@ void table_close(struct table *t)
 	free(t);
 }
 
-int table_next(struct table *t)
+int
+table_next(struct table *t)
 {
 	int r = next_row(t);
 	if (r == 1 && t->fields != t->columns)
@@ -236,14 +249,16 @@ int table_next(struct table *t)
 	return r;
 }
 
-bool table_ready(const struct table *t)
+bool
+table_ready(const struct table *t)
 {
 	return memchr(t->buf + t->seen, '\n', t->end - t->seen);
 }
 
 /* --- columns and values --- */
 
-int table_column(const struct table *t, const char *name)
+int
+table_column(const struct table *t, const char *name)
 {
 	for (int i = 0; i < t->columns; i++)
 		if (!strcmp(t->name[i], name))
@@ -251,7 +266,8 @@ int table_column(const struct table *t, const char *name)
 	return -1;
 }
 
-int table_require(const struct table *t, const char *name)
+int
+table_require(const struct table *t, const char *name)
 {
 	int c = table_column(t, name);
 	if (c < 0)
@@ -263,44 +279,52 @@ int table_require(const struct table *t, const char *name)
 	return c;
 }
 
-int table_columns(const struct table *t)
+int
+table_columns(const struct table *t)
 {
 	return t->columns;
 }
 
-const char *table_header(const struct table *t, int column)
+const char *
+table_header(const struct table *t, int column)
 {
 	assert(column >= 0 && column < t->columns);
 	return t->name[column];
 }
 
-long table_line(const struct table *t)
+long
+table_line(const struct table *t)
 {
 	return t->line;
 }
 
-const char *table_text(const struct table *t, int column)
+const char *
+table_text(const struct table *t, int column)
 {
 	assert(column >= 0 && column < t->fields);
 	return t->field[column];
 }
 
-static int in_column(const struct table *t, int column)
+static int
+in_column(const struct table *t, int column)
 {
 	return err_in("%s:%ld: column %s", file_name(t->f), t->line, t->name[column]);
 }
 
-int table_long(const struct table *t, int column, long lo, long hi, long *out)
+int
+table_long(const struct table *t, int column, long lo, long hi, long *out)
 {
 	return num_long(table_text(t, column), lo, hi, out) ? in_column(t, column) : 0;
 }
 
-int table_real(const struct table *t, int column, double *out)
+int
+table_real(const struct table *t, int column, double *out)
 {
 	const char *s = table_text(t, column), *word = s + (*s == '-');
-	if (!strcasecmp(word, "nan"))
+	const bool letters = *word > '9';
+	if (letters && !strcasecmp(word, "nan"))
 		*out = NAN;
-	else if (!strcasecmp(word, "inf"))
+	else if (letters && !strcasecmp(word, "inf"))
 		*out = *s == '-' ? -INFINITY : INFINITY;
 	else if (num_real(s, -DBL_MAX, DBL_MAX, out))
 		return in_column(t, column);
@@ -309,13 +333,15 @@ int table_real(const struct table *t, int column, double *out)
 
 /* --- writing --- */
 
-static void put(struct row *r, const char *s, size_t n)
+static void
+put(struct row *r, const char *s, size_t n)
 {
 	if (file_write(r->f, s, n))
 		r->failed = true;
 }
 
-static void begin(struct row *r)
+static void
+begin(struct row *r)
 {
 	if (r->begun)
 		put(r, ",", 1);
@@ -323,14 +349,16 @@ static void begin(struct row *r)
 	r->blank = false;
 }
 
-int row_header(struct row *r, const char *comma_separated)
+int
+row_header(struct row *r, const char *comma_separated)
 {
 	begin(r);
 	put(r, comma_separated, strlen(comma_separated));
 	return row_end(r);
 }
 
-void row_text(struct row *r, const char *s)
+void
+row_text(struct row *r, const char *s)
 {
 	bool first = !r->begun;
 	begin(r);
@@ -348,14 +376,16 @@ void row_text(struct row *r, const char *s)
 	put(r, "\"", 1);
 }
 
-void row_long(struct row *r, long long v)
+void
+row_long(struct row *r, long long v)
 {
 	begin(r);
 	if (file_print(r->f, "%lld", v))
 		r->failed = true;
 }
 
-void row_real(struct row *r, double v)
+void
+row_real(struct row *r, double v)
 {
 	char text[NUM_TEXT];
 	begin(r);
@@ -363,12 +393,14 @@ void row_real(struct row *r, double v)
 	put(r, text, strlen(text));
 }
 
-void row_skip(struct row *r)
+void
+row_skip(struct row *r)
 {
 	row_text(r, "");
 }
 
-int row_end(struct row *r)
+int
+row_end(struct row *r)
 {
 	/* An empty field alone would make a blank line, which is no row. */
 	if (r->blank)

@@ -24,11 +24,11 @@ const char *table_header(const struct table *t, int column);
 int table_next(struct table *t);
 /* Whether a further line is in memory; if not, table_next reads and may have to wait for it. */
 bool table_ready(const struct table *t);
-long table_line(const struct table *t);			/* of the current row, from 1 */
+long table_line(const struct table *t);			   /* of the current row, from 1 */
 const char *table_text(const struct table *t, int column); /* NUL-terminated, until the next row */
 int table_long(const struct table *t, int column, long lo, long hi, long *out);
 int table_real(const struct table *t, int column, double *out); /* nan and inf accepted */
-void table_close(struct table *t);				 /* NULL is harmless */
+void table_close(struct table *t);				/* NULL is harmless */
 
 /*
  * Writing: one row is `row_text`, `row_long` or `row_real` per column, then row_end.  The writer
@@ -45,7 +45,7 @@ int row_header(struct row *r, const char *comma_separated);
 void row_text(struct row *r, const char *s); /* quoted when it must be */
 void row_long(struct row *r, long long v);
 void row_real(struct row *r, double v); /* %.9g */
-void row_skip(struct row *r);		 /* an empty field */
-int row_end(struct row *r);		 /* '\n'; -1 if any write of the row failed */
+void row_skip(struct row *r);		/* an empty field */
+int row_end(struct row *r);		/* '\n'; -1 if any write of the row failed */
 
 #endif

@@ -30,9 +30,11 @@ kern_choose(const char *name)
 {
 	const struct kern *known[] = {
 #if defined(__x86_64__)
-		&kern_avx512, &kern_avx2,
+		&kern_avx512,
+		&kern_avx2,
 #endif
-		&kern_portable};
+		&kern_portable
+	};
 
 	for (unsigned i = 0; i < sizeof known / sizeof *known; i++) {
 		if (name && strcmp(name, known[i]->name) != 0)

@@ -212,8 +212,8 @@ part(long n, long most, long unit)
 }
 
 static void
-product(enum layout kind, long m, long n, long k, const float *a, long lda, const float *b, long ldb,
-	float *c, long ldc, bool add)
+product(enum layout kind, long m, long n, long k, const float *a, long lda, const float *b,
+	long ldb, float *c, long ldc, bool add)
 {
 	float strips[MC * KC] __attribute__((aligned(64)));
 	const long kc = part(k, KC, 4), mc = part(m, MC, MR);
@@ -645,8 +645,8 @@ attn_one(const struct kern_attn *a, int head, long n, const float *q, const floa
  */
 static void
 attn_back(const struct kern_attn *a, int kv, const float *q, const float *k, const float *v,
-	  const float *lse, long ldy, const float *y, const float *dy, float *dq, float *dk, float *dv,
-	  float *scratch)
+	  const float *lse, long ldy, const float *y, const float *dy, float *dq, float *dk,
+	  float *dv, float *scratch)
 {
 	const long T = a->seq, Tp = round_up(T, NR), lds = Tp + VL, ld = a->ld;
 	const int d = a->dim, group = a->heads / a->kv_heads;
@@ -669,7 +669,8 @@ attn_back(const struct kern_attn *a, int kv, const float *q, const float *k, con
 				for (long i = 0; i < mr; i++) {
 					long at = t + r + i;
 					float *pi = pr + i * lds, *di = dr + i * lds;
-					float D = dot(d, dy + at * ldy + h * d, y + at * ldy + h * d);
+					float D =
+						dot(d, dy + at * ldy + h * d, y + at * ldy + h * d);
 					exp_row(at + 1, n, factor, lse[h * T + at], pi);
 					for (long j = 0; j < n; j += VL) {
 						vm in = v_first(at + 1 - j), all = v_first(n - j);
@@ -678,8 +679,8 @@ attn_back(const struct kern_attn *a, int kv, const float *q, const float *k, con
 						v_storem(di + j, v_keep(e, in), all);
 					}
 				}
-				weigh(false, mr, nr, d, dr, lds, kp, T,
-				      dq + (t + r) * ld + h * d, ld, false);
+				weigh(false, mr, nr, d, dr, lds, kp, T, dq + (t + r) * ld + h * d,
+				      ld, false);
 			}
 			pack_values(m, d, q + t * ld + h * d, ld, qp);
 			pack_values(m, d, dy + t * ldy + h * d, ldy, yp);
@@ -687,10 +688,10 @@ attn_back(const struct kern_attn *a, int kv, const float *q, const float *k, con
 			long done = h > kv * group ? n : t;
 			weigh(true, done, m, d, ds, lds, qp, m, dk + kv * d, ld, true);
 			weigh(true, done, m, d, p, lds, yp, m, dv + kv * d, ld, true);
-			weigh(true, n - done, m, d, ds + done, lds, qp, m, dk + done * ld + kv * d, ld,
-			      false);
-			weigh(true, n - done, m, d, p + done, lds, yp, m, dv + done * ld + kv * d, ld,
-			      false);
+			weigh(true, n - done, m, d, ds + done, lds, qp, m, dk + done * ld + kv * d,
+			      ld, false);
+			weigh(true, n - done, m, d, p + done, lds, yp, m, dv + done * ld + kv * d,
+			      ld, false);
 		}
 }
 

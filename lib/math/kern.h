@@ -46,12 +46,13 @@ struct kern {
 	/* y = w * x * r, r = 1/sqrt(mean x^2 + eps), which is returned. */
 	float (*rms)(long n, const float *x, const float *w, float eps, float *y);
 	/* dx += gradient through y; dw += dy * x * r. */
-	void (*rms_back)(long n, const float *dy, const float *x, const float *w, float r, float *dx,
-			 float *dw);
+	void (*rms_back)(long n, const float *dy, const float *x, const float *w, float r,
+			 float *dx, float *dw);
 
 	/* Turn the pairs (i, i + dim/2) of each head by the angle whose cosines and sines are given
 	 * (dim/2 each); sign -1 turns back. */
-	void (*rope)(int heads, int dim, float *x, const float *cosine, const float *sine, float sign);
+	void (*rope)(int heads, int dim, float *x, const float *cosine, const float *sine,
+		     float sign);
 
 	/* a = act(up), or act(gate) * up. */
 	void (*act)(enum kern_act act, long n, const float *gate, const float *up, float *a);
@@ -66,14 +67,14 @@ struct kern {
 	 * Causal attention of one sequence, heads [kv * group, ...) of one key-value head; y like
 	 * q.  lse[head][seq] is kept for the way back.  scratch: kern_attn_scratch floats.
 	 */
-	void (*attn)(const struct kern_attn *s, int kv, const float *q, const float *k, const float *v,
-		     long ldy, float *y, float *lse, float *scratch);
+	void (*attn)(const struct kern_attn *s, int kv, const float *q, const float *k,
+		     const float *v, long ldy, float *y, float *lse, float *scratch);
 	void (*attn_back)(const struct kern_attn *s, int kv, const float *q, const float *k,
-			  const float *v, const float *lse, long ldy, const float *y, const float *dy,
-			  float *dq, float *dk, float *dv, float *scratch);
+			  const float *v, const float *lse, long ldy, const float *y,
+			  const float *dy, float *dq, float *dk, float *dv, float *scratch);
 	/* One query at position n - 1 of n against n cached keys and values: the same bits. */
-	void (*attn_one)(const struct kern_attn *s, int head, long n, const float *q, const float *k,
-			 long ldk, const float *v, float *y, float *scratch);
+	void (*attn_one)(const struct kern_attn *s, int head, long n, const float *q,
+			 const float *k, long ldk, const float *v, float *y, float *scratch);
 
 	/* x = softmax(x); the log of the normaliser (of e^x) is returned. */
 	float (*softmax)(long n, float *x);
@@ -81,7 +82,8 @@ struct kern {
 	void (*axpy)(long n, float a, const float *x, float *y);  /* y += a x */
 	void (*scale)(long n, float a, const float *x, float *y); /* y = a x */
 	double (*sumsq)(long n, const float *x);
-	void (*adamw)(long n, const struct kern_adamw *o, float *w, const float *g, float *m, float *v);
+	void (*adamw)(long n, const struct kern_adamw *o, float *w, const float *g, float *m,
+		      float *v);
 	void (*exp)(long n, const float *x, float *y);
 };
 

@@ -4,12 +4,13 @@
 #include <string.h>
 
 enum {
-	TILE = 512,	/* rows of a forward task */
-	SEGMENT = 1024, /* rows of a backward task: beyond it an expert's gradient is made in parts */
-	CHUNK = 256,	/* rows at a time within a backward task */
-	BLOCK = 256,	/* hidden neurons at a time */
+	TILE = 512, /* rows of a forward task */
+	SEGMENT =
+		1024, /* rows of a backward task: beyond it an expert's gradient is made in parts */
+	CHUNK = 256,  /* rows at a time within a backward task */
+	BLOCK = 256,  /* hidden neurons at a time */
 	LDA = BLOCK + 16, /* rows of a power of two would share one set of the first-level cache */
-	SLICE = 1 << 16 /* floats of a gathering task */
+	SLICE = 1 << 16	  /* floats of a gathering task */
 };
 
 static long
@@ -37,7 +38,8 @@ ffn_parts(const struct shape *s, int layer, long tokens)
 long
 ffn_spare(const struct shape *s, int layer, long tokens)
 {
-	return tokens * s->top_k / SEGMENT * (kern_gated(s->act) ? 3 : 2) * widest(s, layer) * s->dim;
+	return tokens * s->top_k / SEGMENT * (kern_gated(s->act) ? 3 : 2) * widest(s, layer) *
+	       s->dim;
 }
 
 size_t
@@ -90,7 +92,8 @@ gather(const struct ffn *f, const float *x, long from, long rows, float *out)
 	const size_t c = (size_t)f->shape->dim;
 
 	for (long i = 0; i < rows; i++)
-		memcpy(out + (size_t)i * c, x + (size_t)f->plan->token[from + i] * c, c * sizeof *out);
+		memcpy(out + (size_t)i * c, x + (size_t)f->plan->token[from + i] * c,
+		       c * sizeof *out);
 }
 
 void
@@ -146,9 +149,9 @@ back_block(struct ffn *f, const struct expert *x, const struct sink *s, long b, 
 
 	kern->nn(n, w, c, dy, c, x->down.w + b, h, da, LDA, false);
 	for (long i = 0; i < n; i++) {
-		float g = kern->act_back(f->shape->act, w, gate + i * ldh, up + i * ldh, da + i * LDA,
-					 p->row_gate[from + i], aw + i * LDA, dg + i * LDA,
-					 da + i * LDA);
+		float g = kern->act_back(f->shape->act, w, gate + i * ldh, up + i * ldh,
+					 da + i * LDA, p->row_gate[from + i], aw + i * LDA,
+					 dg + i * LDA, da + i * LDA);
 		f->dgate[from + i] = b > 0 ? f->dgate[from + i] + g : g;
 	}
 	kern->nn(n, c, w, da, LDA, x->up.w + b * c, c, dx, c, b > 0);
@@ -174,8 +177,8 @@ ffn_backward(struct ffn *f, long part, int worker)
 	gather(f, f->dout, t->from, n, dy);
 	for (long b = 0; b < x->hidden; b += BLOCK)
 		for (long r = 0; r < n; r += CHUNK)
-			back_block(f, x, &s, b, t->from + r, n - r < CHUNK ? n - r : CHUNK, in + r * c,
-				   dy + r * c, s.add || r > 0, da, aw, dg);
+			back_block(f, x, &s, b, t->from + r, n - r < CHUNK ? n - r : CHUNK,
+				   in + r * c, dy + r * c, s.add || r > 0, da, aw, dg);
 }
 
 /* Experts whose gradient came in several segments take part; their floats are cut into slices. */

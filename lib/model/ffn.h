@@ -14,21 +14,21 @@ struct ffn {
 	const struct shape *shape;
 	struct layer *layer;
 	struct plan *plan;
-	const float *x;	   /* [N, C] normalised inputs */
-	float *pre;	   /* [N K, ldh] u, or g then u, of each sorted row */
+	const float *x; /* [N, C] normalised inputs */
+	float *pre;	/* [N K, ldh] u, or g then u, of each sorted row */
 	long ldh;
-	float *y;	   /* [N K, C] outputs; on the way back the gradient of x by row */
-	const float *dout; /* [N, C] gradient of the layer's output */
-	float *dgate;	   /* [N K] gradient of the gate weights, by sorted row */
-	float *spare;	   /* gradients of experts' further segments */
+	float *y;	       /* [N K, C] outputs; on the way back the gradient of x by row */
+	const float *dout;     /* [N, C] gradient of the layer's output */
+	float *dgate;	       /* [N K] gradient of the gate weights, by sorted row */
+	float *spare;	       /* gradients of experts' further segments */
 	struct ffn_part *part; /* [ffn_parts] */
 	long parts;
 };
 
-long ffn_ld(const struct shape *s, int layer);		      /* ldh */
-long ffn_parts(const struct shape *s, int layer, long tokens);  /* the most parts there can be */
+long ffn_ld(const struct shape *s, int layer);		       /* ldh */
+long ffn_parts(const struct shape *s, int layer, long tokens); /* the most parts there can be */
 long ffn_spare(const struct shape *s, int layer, long tokens); /* floats */
-size_t ffn_scratch(const struct shape *s); /* bytes that a worker needs */
+size_t ffn_scratch(const struct shape *s);		       /* bytes that a worker needs */
 
 /* Cut the plan's rows into tasks, the largest first; sets parts. */
 void ffn_cut(struct ffn *f, bool back);

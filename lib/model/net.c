@@ -7,41 +7,41 @@
 #include <string.h>
 
 enum {
-	ROWS = 256,	       /* tokens of a row task */
-	LOGITS = 16 << 20,     /* floats of logits at a time */
-	VOCAB_SLICES = 16,     /* tasks that share out the embedding's rows */
-	PAD = 16	       /* floats beside rows whose length would share cache sets */
+	ROWS = 256,	   /* tokens of a row task */
+	LOGITS = 16 << 20, /* floats of logits at a time */
+	VOCAB_SLICES = 16, /* tasks that share out the embedding's rows */
+	PAD = 16	   /* floats beside rows whose length would share cache sets */
 };
 
 struct net_act {
-	float *x;	  /* [N, C] the block's input */
-	float *n1, *r1;	  /* [N, C] normalised, [N] 1/rms */
-	float *qkv;	  /* [N, ldq] after rotation */
-	float *y, *lse;	  /* [N, C] attention's output, [B, heads, T] its normalisers */
-	float *mid;	  /* [N, C] after attention */
-	float *n2, *r2;	  /* as n1, r1, of mid */
-	float *pre;	  /* [N K, ldh] experts before activation */
+	float *x;	/* [N, C] the block's input */
+	float *n1, *r1; /* [N, C] normalised, [N] 1/rms */
+	float *qkv;	/* [N, ldq] after rotation */
+	float *y, *lse; /* [N, C] attention's output, [B, heads, T] its normalisers */
+	float *mid;	/* [N, C] after attention */
+	float *n2, *r2; /* as n1, r1, of mid */
+	float *pre;	/* [N K, ldh] experts before activation */
 	struct plan plan;
 };
 
 struct net_work {
-	float *rows;	    /* [N K, C] experts' outputs, on the way back gradients of their inputs */
+	float *rows; /* [N K, C] experts' outputs, on the way back gradients of their inputs */
 	float *drow, *dgate; /* [N K] by sorted row, [N, K] by token */
-	float *dx, *dmid;   /* [N, C] gradients of a block's output (then input), of its middle */
-	float *dn;	    /* [N, C] of a normalised input */
-	float *dqkv;	    /* [N, ldq] */
-	float *dy;	    /* [N, C] of attention's output */
-	float *x, *nf, *rf; /* [N, C] after the last block, normalised, [N] 1/rms */
-	float *logits;	    /* [rows at a time, V] */
-	float *dgain;	    /* [row tasks, C] parts of a norm's gradient */
-	float *spare;	    /* see struct ffn */
+	float *dx, *dmid;    /* [N, C] gradients of a block's output (then input), of its middle */
+	float *dn;	     /* [N, C] of a normalised input */
+	float *dqkv;	     /* [N, ldq] */
+	float *dy;	     /* [N, C] of attention's output */
+	float *x, *nf, *rf;  /* [N, C] after the last block, normalised, [N] 1/rms */
+	float *logits;	     /* [rows at a time, V] */
+	float *dgain;	     /* [row tasks, C] parts of a norm's gradient */
+	float *spare;	     /* see struct ffn */
 	struct ffn_part *part;
-	float *loss;	    /* [N] */
-	unsigned char *hit; /* [N] */
+	float *loss;	      /* [N] */
+	unsigned char *hit;   /* [N] */
 	float *cosine, *sine; /* [seq, head / 2] */
-	int32_t *in, *out;  /* [N] */
-	int batch, seq;	    /* of the last forward */
-	struct tick *tick;  /* [workers] */
+	int32_t *in, *out;    /* [N] */
+	int batch, seq;	      /* of the last forward */
+	struct tick *tick;    /* [workers] */
 	double seconds[NET_PARTS];
 };
 
@@ -52,10 +52,10 @@ struct pass {
 	struct net_work *w;
 	const struct shape *s;
 	int batch, seq, layer;
-	long n;		  /* tokens */
-	struct layer *l;  /* of this layer */
+	long n;			    /* tokens */
+	struct layer *l;	    /* of this layer */
 	struct net_act *a, *before; /* its activations, the previous layer's */
-	struct cache *cache; /* one token at a time: its keys and values */
+	struct cache *cache;	    /* one token at a time: its keys and values */
 	struct ffn ffn;
 	struct grad grad[8];
 	int grads;
@@ -64,8 +64,8 @@ struct pass {
 
 struct cache {
 	int seq, n;
-	float *k, *v;	/* [L][seq, kv width] */
-	float *logits;	/* [V] */
+	float *k, *v;  /* [L][seq, kv width] */
+	float *logits; /* [V] */
 	const struct param *param;
 };
 
@@ -84,8 +84,8 @@ chunk_rows(const struct shape *s, long n)
 }
 
 static void
-act_take(struct net_act *t, struct arena *a, const struct shape *s, int experts, long ldh, int batch,
-	 int seq)
+act_take(struct net_act *t, struct arena *a, const struct shape *s, int experts, long ldh,
+	 int batch, int seq)
 {
 	const size_t c = (size_t)s->dim, n = (size_t)batch * (size_t)seq, k = (size_t)s->top_k;
 
@@ -290,7 +290,8 @@ attend(void *arg, long task, int worker)
 	const struct kern_attn a = attn_shape(p);
 	const long b = task / a.kv_heads, c = p->s->dim, kv = (long)a.kv_heads * a.dim;
 	float *q = p->a->qkv + b * p->seq * a.ld;
-	float *scratch = task_scratch(worker, (size_t)kern_attn_scratch(&a, false) * sizeof *scratch);
+	float *scratch =
+		task_scratch(worker, (size_t)kern_attn_scratch(&a, false) * sizeof *scratch);
 
 	tick_start(&p->w->tick[worker]);
 	kern->attn(&a, (int)(task % a.kv_heads), q, q + c, q + c + kv, c, p->a->y + b * p->seq * c,
@@ -502,8 +503,15 @@ forward_head(struct pass *p)
 		if (!p->how->back)
 			continue;
 		p->grads = 1;
-		p->grad[0] = (struct grad){p->s->vocab, c, p->rows, p->w->logits, p->w->nf + p->from * c,
-					   p->s->vocab, c, h->g, p->how->add || p->from > 0};
+		p->grad[0] = (struct grad){p->s->vocab,
+					   c,
+					   p->rows,
+					   p->w->logits,
+					   p->w->nf + p->from * c,
+					   p->s->vocab,
+					   c,
+					   h->g,
+					   p->how->add || p->from > 0};
 		run_grads(p);
 	}
 }
@@ -646,8 +654,8 @@ attend_back(void *arg, long task, int worker)
 	const float *q = p->a->qkv + at * a.ld;
 	float *dq = p->w->dqkv + at * a.ld;
 	kern->attn_back(&a, (int)(task % a.kv_heads), q, q + c, q + c + kv,
-			p->a->lse + b * a.heads * p->seq, c, p->a->y + at * c, p->w->dy + at * c, dq,
-			dq + c, dq + c + kv, scratch);
+			p->a->lse + b * a.heads * p->seq, c, p->a->y + at * c, p->w->dy + at * c,
+			dq, dq + c, dq + c + kv, scratch);
 	tick_to(&p->w->tick[worker], PART_ATTENTION);
 }
 
@@ -666,7 +674,8 @@ enter_back(void *arg, long task, int worker)
 	for (long t = from; t < to; t++)
 		rotate(p, w->dqkv + t * ldq, t, -1);
 	tick_to(tick, PART_ELEMENT);
-	kern->nn(to - from, c, q, w->dqkv + from * ldq, ldq, p->l->q.w, c, w->dn + from * c, c, false);
+	kern->nn(to - from, c, q, w->dqkv + from * ldq, ldq, p->l->q.w, c, w->dn + from * c, c,
+		 false);
 	tick_to(tick, PART_PRODUCT);
 	memset(gain, 0, (size_t)c * sizeof *gain);
 	memcpy(w->dx + from * c, w->dmid + from * c, (size_t)((to - from) * c) * sizeof(float));
@@ -758,7 +767,8 @@ expert_fault(const struct net_act *a, const struct layer *l, bool gated, long ld
 
 	for (int e = 0; e < p->experts; e++)
 		for (long r = p->start[e]; r < p->start[e + 1]; r++)
-			if (!finite_row((gated ? 2 : 1) * (long)l->expert[e]->hidden, a->pre + r * ldh))
+			if (!finite_row((gated ? 2 : 1) * (long)l->expert[e]->hidden,
+					a->pre + r * ldh))
 				return e;
 	return -1;
 }

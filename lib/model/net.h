@@ -50,7 +50,7 @@ struct net_loss {
 };
 
 struct net *net_new(struct param *p, int batch, int seq, bool train);
-void net_free(struct net *n); /* not the parameters */
+void net_free(struct net *n);						 /* not the parameters */
 size_t net_bytes(const struct shape *s, int batch, int seq, bool train); /* what net_new maps */
 
 /* in, out: [batch][seq] tokens below the vocabulary, which the caller has checked. */

@@ -14,7 +14,7 @@ struct slices {
 		long from, n;
 		int layer, slot;
 		bool idle; /* of an expert without tokens */
-	} *v;
+	} * v;
 	long n, room;
 	double *sum;
 	struct kern_adamw o;
@@ -33,7 +33,8 @@ slice_add(void *arg, struct tensor *t, int layer, int slot)
 			s->room = s->room ? 2 * s->room : 256;
 			s->v = mem_grow(s->v, (size_t)s->room, sizeof *s->v);
 		}
-		s->v[s->n++] = (struct slice){t, i, n - i < SLICE ? n - i : SLICE, layer, slot, idle};
+		s->v[s->n++] =
+			(struct slice){t, i, n - i < SLICE ? n - i : SLICE, layer, slot, idle};
 	}
 }
 
@@ -95,7 +96,8 @@ optim_step(struct param *p, const struct optim *o, double rate, long step, doubl
 				  .eps = (float)o->eps,
 				  .fix1 = (float)(1 / (1 - pow(o->beta1, t))),
 				  .fix2 = (float)(1 / (1 - pow(o->beta2, t))),
-				  .scale = o->clip > 0 && norm > o->clip ? (float)(o->clip / norm) : 1};
+				  .scale = o->clip > 0 && norm > o->clip ? (float)(o->clip / norm)
+									 : 1};
 	param_each(p, slice_add, &s);
 	task_run(s.n, update_task, &s);
 	for (int l = 0; l < p->shape.layers; l++)

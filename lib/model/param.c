@@ -7,10 +7,26 @@
 #include <string.h>
 
 /* What a tensor is, for its start's address: see param_init. */
-enum role { EMBED = 1, HEAD, NORM1, QUERY, KEY, VALUE, OUT, NORM2, ROUTE, ROUTE2, GATE, UP, DOWN, NORM };
+enum role {
+	EMBED = 1,
+	HEAD,
+	NORM1,
+	QUERY,
+	KEY,
+	VALUE,
+	OUT,
+	NORM2,
+	ROUTE,
+	ROUTE2,
+	GATE,
+	UP,
+	DOWN,
+	NORM
+};
 
 static void __attribute__((format(printf, 6, 7)))
-tensor_take(struct tensor *t, struct arena *a, bool train, long rows, long cols, const char *fmt, ...)
+tensor_take(struct tensor *t, struct arena *a, bool train, long rows, long cols, const char *fmt,
+	    ...)
 {
 	size_t n = (size_t)rows * (size_t)cols;
 	va_list ap;
@@ -98,7 +114,8 @@ common_take(struct param *p, struct arena *a, const struct shape *s, bool train)
 }
 
 static void
-expert_take(struct expert *x, struct arena *a, const struct shape *s, bool train, int layer, int slot)
+expert_take(struct expert *x, struct arena *a, const struct shape *s, bool train, int layer,
+	    int slot)
 {
 	const char *fmt = "model.layers.%d.mlp.experts.%d.%s_proj.weight";
 	const long h = s->hidden[layer][slot], c = s->dim;
@@ -230,7 +247,7 @@ struct start {
 	struct place {
 		struct tensor *t;
 		uint64_t at;
-	} *place;
+	} * place;
 	long n;
 };
 

@@ -10,12 +10,12 @@
  * system when the expert dies.
  */
 struct tensor {
-	char name[96];	   /* Hugging Face name, see moe-ckpt(5) */
-	long rows, cols;   /* [out, in]; a vector has one row */
-	float *w, *g;	   /* g is NULL without gradients */
-	float *m, *v;	   /* NULL without an optimizer */
-	bool decay;	   /* weight decay applies (matrices, not norms) */
-	bool flat;	   /* one-dimensional in files */
+	char name[96];	 /* Hugging Face name, see moe-ckpt(5) */
+	long rows, cols; /* [out, in]; a vector has one row */
+	float *w, *g;	 /* g is NULL without gradients */
+	float *m, *v;	 /* NULL without an optimizer */
+	bool decay;	 /* weight decay applies (matrices, not norms) */
+	bool flat;	 /* one-dimensional in files */
 };
 
 struct expert {
@@ -30,7 +30,7 @@ struct expert {
 struct layer {
 	struct tensor norm1, q, k, v, o, norm2;
 	struct tensor route, route2; /* router: [E, C], or mlp [R, C] and [E, R]; rows 0: none */
-	float *bias;		     /* [E] loss-free bias on the router's choice; not a gradient's */
+	float *bias; /* [E] loss-free bias on the router's choice; not a gradient's */
 	int experts;
 	struct expert **expert; /* [E] */
 };

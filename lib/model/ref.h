@@ -13,7 +13,7 @@ struct ref {
 		const struct tensor *t;
 		int layer, slot;
 		double *w; /* [rows, cols], at first the tensor's */
-	} *tensor;	   /* in the order of param_each */
+	} * tensor;	   /* in the order of param_each */
 	long tensors;
 
 	/* Of the last run. */

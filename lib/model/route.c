@@ -91,8 +91,8 @@ choose(int n, int k, const float *v, float scale, const float *bias, int *out)
 static void
 draw(int n, int k, uint64_t seed, long step, int layer, long token, int *out)
 {
-	struct rng r = rng_at(seed, RNG_ROUTE, (uint64_t)step,
-			      (uint64_t)layer << 40 | (uint64_t)token);
+	struct rng r =
+		rng_at(seed, RNG_ROUTE, (uint64_t)step, (uint64_t)layer << 40 | (uint64_t)token);
 
 	for (int i = 0; i < k; i++) {
 		int e = (int)rng_below(&r, (uint64_t)(n - i)), j;

@@ -17,20 +17,20 @@
 struct plan {
 	int experts, k;
 	long tokens;
-	long first;	/* number of the first token: random choices go by token number */
-	float *z;	/* [N, E] scores before temperature; on the way back their gradients */
-	float *p;	/* [N, E] probabilities */
-	float *lse;	/* [N] log of the softmax's normaliser */
-	float *entropy; /* [N] of p, nats */
-	int *choice;	/* [N, K] slots, best first */
-	float *gate;	/* [N, K] weights */
-	long *row;	/* [N, K] where the pair (token, rank) stands among the sorted rows */
-	int *token;	/* [N K] token of a sorted row */
+	long first;	 /* number of the first token: random choices go by token number */
+	float *z;	 /* [N, E] scores before temperature; on the way back their gradients */
+	float *p;	 /* [N, E] probabilities */
+	float *lse;	 /* [N] log of the softmax's normaliser */
+	float *entropy;	 /* [N] of p, nats */
+	int *choice;	 /* [N, K] slots, best first */
+	float *gate;	 /* [N, K] weights */
+	long *row;	 /* [N, K] where the pair (token, rank) stands among the sorted rows */
+	int *token;	 /* [N K] token of a sorted row */
 	float *row_gate; /* [N K] its weight */
-	long *count;	/* [E] rows of each expert */
-	long *start;	/* [E + 1] first row of each expert */
-	float *hidden;	/* [N, R] of the mlp before GELU; on the way back its gradient */
-	float *active;	/* [N, R] and after */
+	long *count;	 /* [E] rows of each expert */
+	long *start;	 /* [E + 1] first row of each expert */
+	float *hidden;	 /* [N, R] of the mlp before GELU; on the way back its gradient */
+	float *active;	 /* [N, R] and after */
 };
 
 /* Lay a plan out (see arena_take) for at most this many experts and tokens. */
@@ -62,9 +62,9 @@ void route_stat(const struct plan *p, struct route_stat *out);
  * Backward for rows [from, to): given dgate [N, K], adds the router's part to dx [N, C] and leaves
  * in the plan what route_grads needs.  scale is 1 / number of batches accumulated.
  */
-void route_back_rows(const struct shape *s, const struct layer *l, struct plan *p, float temperature,
-		     const struct route_loss *loss, float scale, bool random, const float *dgate,
-		     long from, long to, const float *x, float *dx, int worker);
+void route_back_rows(const struct shape *s, const struct layer *l, struct plan *p,
+		     float temperature, const struct route_loss *loss, float scale, bool random,
+		     const float *dgate, long from, long to, const float *x, float *dx, int worker);
 
 /* The products that make the router's weight gradients, at most two; their number. */
 int route_grads(const struct shape *s, struct layer *l, struct plan *p, const float *x, bool add,

@@ -24,8 +24,8 @@ struct shape {
 	int **hidden;	   /* [L][E] width of each expert */
 };
 
-#define SHAPE_EPS 1e-5f	     /* of RMSNorm */
-#define SHAPE_ROPE 10000.0   /* base of the rotary angles */
+#define SHAPE_EPS 1e-5f	   /* of RMSNorm */
+#define SHAPE_ROPE 10000.0 /* base of the rotary angles */
 
 /*
  * Fill experts and hidden from lists: one number of experts for all layers or one per layer; one
@@ -36,10 +36,10 @@ int shape_set(struct shape *s, int nexperts, const int *experts, int nhidden, co
 void shape_copy(struct shape *to, const struct shape *from);
 void shape_free(struct shape *s);
 
-int shape_head(const struct shape *s);	      /* C / heads */
-int shape_qkv(const struct shape *s);	      /* columns of queries, keys and values together */
-long shape_params(const struct shape *s);     /* all parameters */
-double shape_active(const struct shape *s);   /* parameters that one token uses, on average */
+int shape_head(const struct shape *s);	    /* C / heads */
+int shape_qkv(const struct shape *s);	    /* columns of queries, keys and values together */
+long shape_params(const struct shape *s);   /* all parameters */
+double shape_active(const struct shape *s); /* parameters that one token uses, on average */
 
 /*
  * Floating-point operations to train on one token: three times the forward products, attention

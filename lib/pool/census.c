@@ -208,7 +208,7 @@ write_layer(struct row *r, const struct census_layer *l, long step, int layer, d
 	row_long(r, layer);
 	row_real(r, share(l->balance, batches));
 	row_real(r, share(l->z, batches));
-	row_real(r, share(l->entropy, batches));
+	row_real(r, share(l->entropy, batches * (n > 1 ? log(n) : 1)));
 	row_real(r, (double)(float)(load[n - 1] - 1));
 	row_real(r, (double)(float)quantile(load, n, 0.25));
 	row_real(r, (double)(float)quantile(load, n, 0.5));

@@ -27,9 +27,11 @@ rows_alone(bool transposed, const float *a, const float *b, float *many, float *
 {
 	for (long r = 0; r < ROWS; r++)
 		if (transposed)
-			kern->nt(1, WIDE, DEEP, a + r * DEEP, DEEP, b, DEEP, one + r * WIDE, WIDE, false);
+			kern->nt(1, WIDE, DEEP, a + r * DEEP, DEEP, b, DEEP, one + r * WIDE, WIDE,
+				 false);
 		else
-			kern->nn(1, WIDE, DEEP, a + r * DEEP, DEEP, b, WIDE, one + r * WIDE, WIDE, false);
+			kern->nn(1, WIDE, DEEP, a + r * DEEP, DEEP, b, WIDE, one + r * WIDE, WIDE,
+				 false);
 	for (long m = 1; m <= ROWS; m++) {
 		if (transposed)
 			kern->nt(m, WIDE, DEEP, a, DEEP, b, DEEP, many, WIDE, false);
@@ -46,7 +48,8 @@ check_rows(struct count *c)
 {
 	struct rng r = rng_at(1, RNG_TEST, 0, 0);
 	float *a = mem_zero(ROWS * DEEP, sizeof *a), *b = mem_zero(WIDE * DEEP, sizeof *b);
-	float *many = mem_zero(ROWS * WIDE, sizeof *many), *one = mem_zero(ROWS * WIDE, sizeof *one);
+	float *many = mem_zero(ROWS * WIDE, sizeof *many),
+	      *one = mem_zero(ROWS * WIDE, sizeof *one);
 
 	rng_normals(&r, a, ROWS * DEEP);
 	rng_normals(&r, b, WIDE * DEEP);

@@ -1,7 +1,8 @@
 #include "io/ckpt.h"
 #include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct ckpt *c = ckpt_open(fuzz_file(data, size));
 

@@ -13,7 +13,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* The bytes as a file, by name; the same name and file each time. */
-static inline const char *fuzz_file(const uint8_t *data, size_t size)
+static inline const char *
+fuzz_file(const uint8_t *data, size_t size)
 {
 	static char name[64];
 	static int fd = -1;

@@ -26,7 +26,8 @@ static const struct opt row[] = {
 };
 
 /* A recipe that was read, written and read again is written the same. */
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct values v[2] = {{0}};
 	struct opt_table t[2];

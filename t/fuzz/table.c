@@ -2,7 +2,8 @@
 #include "fuzz.h"
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct table *t = table_open(fuzz_file(data, size));
 	size_t length = 0;

@@ -1,7 +1,8 @@
 #include "data/tokens.h"
 #include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct tokens *t = tokens_open(fuzz_file(data, size));
 	int32_t token;
