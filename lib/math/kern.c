@@ -544,7 +544,7 @@ adamw(long n, const struct kern_adamw *o, float *w, const float *g, float *m, fl
 		vf d = v_loadm(g + i, in) * s;
 		vf m1 = v_fma(b1, v_loadm(m + i, in), c1 * d);
 		vf v1 = v_fma(b2, v_loadm(v + i, in), c2 * d * d);
-		/* fading moments would become subnormal, a hundred times slower, and move nothing */
+		/* fading moments would become subnormal: slow, and they move nothing */
 		m1 = v_pick(v_lt(v_abs(m1), faint), none, m1);
 		v1 = v_pick(v_lt(v1, faint), none, v1);
 		vf step = m1 * v_recip(v_sqrt(v1 * fix2) + eps);

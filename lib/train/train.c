@@ -17,6 +17,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+enum { LOCK_TRIES = 40 }; /* a twentieth of a second each */
+
 static const char event_columns[] = "step,layer,slot,event,expert,parent,value,threshold,cause,"
 				    "to_layer,to_slot,width,sigma,left";
 static const char timing_columns[] =
@@ -205,8 +207,12 @@ lock_dir(struct loop *l)
 	l->lock = open(l->t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (l->lock < 0)
 		return err_set("%s: %s", l->t->dir, strerror(errno));
-	if (flock(l->lock, LOCK_EX | LOCK_NB) != 0)
-		return err_set("%s: another moe-train is at work there", l->t->dir);
+	/* one that was killed holds it until its memory is given back */
+	for (int i = 0; flock(l->lock, LOCK_EX | LOCK_NB) != 0; i++) {
+		if (i == LOCK_TRIES)
+			return err_set("%s: another moe-train is at work there", l->t->dir);
+		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+	}
 	return 0;
 }
 
