@@ -279,7 +279,7 @@ watch_open(struct watch *w, const struct shape *s)
 	if (experts) {
 		w->census = census_new(s);
 		if (!(w->experts = file_create(experts)) ||
-		    row_header(&(struct row){.f = w->experts}, census_expert_columns) != 0)
+		    row_header(&(struct row){.f = w->experts}, policy_row_columns) != 0)
 			return -1;
 	}
 	if (trace) {
@@ -319,6 +319,18 @@ stdout_taken(void)
 }
 
 static int
+write_census(const struct watch *w, const struct param *p)
+{
+	struct policy_step s = {0};
+	int bad;
+
+	census_rows(w->census, p, 0, &s);
+	bad = census_write_experts(&s, &(struct row){.f = w->experts});
+	policy_step_free(&s);
+	return bad;
+}
+
+static int
 eval_model(struct model *m, const struct tokens *data, struct watch *w)
 {
 	const struct net_how how = model_how(m);
@@ -329,7 +341,7 @@ eval_model(struct model *m, const struct tokens *data, struct watch *w)
 
 	net_free(n);
 	if (!bad && w->census)
-		bad = census_write_experts(w->census, m->param, 0, w->experts);
+		bad = write_census(w, m->param);
 	if (!bad && !stdout_taken())
 		printf("tokens,loss,bits_per_token,perplexity,accuracy\n%ld,%.9g,%.9g,%.9g,%.9g\n",
 		       e.tokens, e.loss, e.loss / M_LN2, exp(e.loss), e.accuracy);

@@ -191,6 +191,9 @@ net_new(struct param *p, int batch, int seq, bool train)
 	n->seq = seq;
 	n->train = train;
 	n->act = mem_zero((size_t)p->shape.layers, sizeof *n->act);
+	n->ldh = mem_zero((size_t)p->shape.layers, sizeof *n->ldh);
+	for (int l = 0; l < p->shape.layers; l++)
+		n->ldh[l] = ffn_ld(&p->shape, l);
 	n->work = mem_zero(1, sizeof *n->work);
 	n->bytes = net_bytes(&p->shape, batch, seq, train);
 	a.base = n->block = mem_map(n->bytes);
@@ -209,7 +212,17 @@ net_free(struct net *n)
 	free(n->work->tick);
 	free(n->work);
 	free(n->act);
+	free(n->ldh);
 	free(n);
+}
+
+bool
+net_fits(const struct net *n)
+{
+	for (int l = 0; l < n->param->shape.layers; l++)
+		if (ffn_ld(&n->param->shape, l) > n->ldh[l])
+			return false;
+	return true;
 }
 
 /* ---- tasks by rows ---- */
@@ -364,7 +377,7 @@ layer_ffn(struct pass *p)
 			      .plan = &p->a->plan,
 			      .x = p->a->n2,
 			      .pre = p->a->pre,
-			      .ldh = ffn_ld(p->s, p->layer),
+			      .ldh = p->net->ldh[p->layer],
 			      .y = p->w->rows,
 			      .dout = p->w->dx,
 			      .dgate = p->w->drow,
@@ -383,6 +396,7 @@ set_layer(struct pass *p, int layer)
 	p->before = layer == 0 ? NULL : &n->act[n->train ? layer - 1 : 0];
 	if (!n->train)
 		p->a->plan.experts = p->l->experts;
+	p->a->plan.living = shape_living(p->s, layer);
 	p->a->plan.tokens = p->n;
 	p->a->plan.first = p->cache ? p->cache->n : 0;
 	layer_ffn(p);
@@ -693,12 +707,14 @@ backward_layer(struct pass *p)
 	struct net_work *w = p->w;
 
 	for (int e = 0; e < p->l->experts && !add; e++)
-		p->l->expert[e]->touched = false;
+		if (p->l->expert[e])
+			p->l->expert[e]->touched = false;
 	ffn_cut(&p->ffn, true);
 	task_run(p->ffn.parts, expert_back, p);
 	task_run(ffn_gather_tasks(&p->ffn), gather_task, p);
 	for (int e = 0; e < p->l->experts; e++)
-		p->l->expert[e]->touched |= p->a->plan.count[e] > 0;
+		if (p->a->plan.count[e] > 0)
+			p->l->expert[e]->touched = true;
 	task_run(row_tasks(p), middle_back, p);
 	gain_sum(p, &p->l->norm2);
 	p->grads = 1 + route_grads(p->s, p->l, &p->a->plan, p->a->n2, add, p->grad + 1);
@@ -786,7 +802,7 @@ net_fault(const struct net *n, int *layer, int *slot)
 		if (a && !finite_row(N * c, a->mid))
 			return true;
 		if (a && (*slot = expert_fault(a, &n->param->layer[*layer], kern_gated(s->act),
-					       ffn_ld(s, *layer))) >= 0)
+					       n->ldh[*layer])) >= 0)
 			return true;
 		for (long t = 0; t < N; t++)
 			if (!finite_row(c, next + t * c)) {

@@ -24,6 +24,7 @@ struct net {
 	bool train;
 	struct net_act *act; /* [L]; without training all layers share one */
 	struct net_work *work;
+	long *ldh; /* [L] floats of a row of hidden neurons */
 	void *block;
 	size_t bytes;
 
@@ -50,7 +51,9 @@ struct net_loss {
 };
 
 struct net *net_new(struct param *p, int batch, int seq, bool train);
-void net_free(struct net *n);						 /* not the parameters */
+void net_free(struct net *n); /* not the parameters */
+/* Is there room for the experts as wide as they are now? Else it must be made anew. */
+bool net_fits(const struct net *n);
 size_t net_bytes(const struct shape *s, int batch, int seq, bool train); /* what net_new maps */
 
 /* in, out: [batch][seq] tokens below the vocabulary, which the caller has checked. */

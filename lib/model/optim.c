@@ -26,7 +26,11 @@ static void
 slice_add(void *arg, struct tensor *t, int layer, int slot)
 {
 	struct slices *s = arg;
-	const bool idle = slot >= 0 && !s->p->layer[layer].expert[slot]->touched;
+	const struct expert *x = slot < 0 ? NULL : s->p->layer[layer].expert[slot];
+	const bool idle = x && !x->touched;
+
+	if (x && x->frozen)
+		return;
 
 	for (long i = 0, n = t->rows * t->cols; i < n; i += SLICE) {
 		if (s->n == s->room) {
@@ -102,7 +106,8 @@ optim_step(struct param *p, const struct optim *o, double rate, long step, doubl
 	task_run(s.n, update_task, &s);
 	for (int l = 0; l < p->shape.layers; l++)
 		for (int e = 0; e < p->layer[l].experts; e++)
-			p->layer[l].expert[e]->touched = false;
+			if (p->layer[l].expert[e])
+				p->layer[l].expert[e]->touched = false;
 	free(s.v);
 }
 

@@ -157,6 +157,40 @@ expert_free(struct expert *x)
 	free(x);
 }
 
+void
+param_death(struct param *p, int layer, int slot)
+{
+	expert_free(p->layer[layer].expert[slot]);
+	p->layer[layer].expert[slot] = NULL;
+	p->shape.hidden[layer][slot] = 0;
+}
+
+struct expert *
+param_birth(struct param *p, int layer, int slot, int hidden)
+{
+	struct expert *x;
+
+	p->shape.hidden[layer][slot] = hidden;
+	x = p->layer[layer].expert[slot] = expert_new(&p->shape, p->train, layer, slot);
+	x->id = p->next_id++;
+	return x;
+}
+
+void
+param_move(struct param *p, int layer, int slot, int to_layer, int to_slot)
+{
+	struct expert *x = p->layer[layer].expert[slot], named = *x;
+
+	p->shape.hidden[to_layer][to_slot] = x->hidden;
+	p->shape.hidden[layer][slot] = 0;
+	p->layer[to_layer].expert[to_slot] = x;
+	p->layer[layer].expert[slot] = NULL;
+	expert_take(&named, &(struct arena){0}, &p->shape, p->train, to_layer, to_slot);
+	memcpy(x->gate.name, named.gate.name, sizeof x->gate.name);
+	memcpy(x->up.name, named.up.name, sizeof x->up.name);
+	memcpy(x->down.name, named.down.name, sizeof x->down.name);
+}
+
 struct param *
 param_new(const struct shape *s, bool train)
 {
@@ -173,10 +207,9 @@ param_new(const struct shape *s, bool train)
 	for (int l = 0; l < s->layers; l++) {
 		p->layer[l].experts = s->experts[l];
 		p->layer[l].expert = mem_zero((size_t)s->experts[l], sizeof(struct expert *));
-		for (int e = 0; e < s->experts[l]; e++) {
-			p->layer[l].expert[e] = expert_new(s, train, l, e);
-			p->layer[l].expert[e]->id = p->next_id++;
-		}
+		for (int e = 0; e < s->experts[l]; e++)
+			if (s->hidden[l][e] > 0)
+				param_birth(p, l, e, s->hidden[l][e]);
 	}
 	return p;
 }
@@ -209,6 +242,8 @@ param_bytes(const struct shape *s, bool train)
 	for (int l = 0; l < s->layers; l++)
 		for (int e = 0; e < s->experts[l]; e++) {
 			struct expert x;
+			if (s->hidden[l][e] == 0)
+				continue;
 			a.used = 0;
 			expert_take(&x, &a, s, train, l, e);
 			bytes += page_up(a.used);
@@ -230,6 +265,8 @@ param_each(struct param *p, param_fn *fn, void *arg)
 				fn(arg, t[j], i, -1);
 		for (int e = 0; e < l->experts; e++) {
 			struct expert *x = l->expert[e];
+			if (!x)
+				continue;
 			if (x->gate.rows)
 				fn(arg, &x->gate, i, e);
 			fn(arg, &x->up, i, e);

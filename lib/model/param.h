@@ -22,6 +22,8 @@ struct expert {
 	int64_t id, parent, born; /* parent -1: a founder */
 	int hidden;
 	bool touched; /* its gradient holds something since the last optimizer step */
+	bool frozen;  /* the optimizer leaves it as it is */
+	long below;   /* market steps in a row below the threshold */
 	struct tensor gate, up, down; /* [H, C], [H, C], [C, H]; gate.rows = 0 if not gated */
 	void *block;
 	size_t bytes;
@@ -32,7 +34,7 @@ struct layer {
 	struct tensor route, route2; /* router: [E, C], or mlp [R, C] and [E, R]; rows 0: none */
 	float *bias; /* [E] loss-free bias on the router's choice; not a gradient's */
 	int experts;
-	struct expert **expert; /* [E] */
+	struct expert **expert; /* [E]; NULL: an empty slot */
 };
 
 struct param {
@@ -56,6 +58,16 @@ size_t param_bytes(const struct shape *s, bool train);
  * place (layer, slot, role) alone, so that shapes that share a tensor share its start.
  */
 void param_init(struct param *p, uint64_t seed);
+
+/*
+ * The expert of a slot dies: its memory goes back to the system.  One is born in an empty slot,
+ * with the next id and zeros in its tensors.  The shape follows; a net laid out for it holds as
+ * long as no expert is wider than the widest was.
+ */
+void param_death(struct param *p, int layer, int slot);
+struct expert *param_birth(struct param *p, int layer, int slot, int hidden);
+/* The expert of a slot goes to an empty one, tensors and all. */
+void param_move(struct param *p, int layer, int slot, int to_layer, int to_slot);
 
 /* Visit every tensor in file order; layer and slot are -1 where they do not apply. */
 typedef void param_fn(void *arg, struct tensor *t, int layer, int slot);

@@ -27,6 +27,9 @@ plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, l
 	p->active = arena_take(a, n * r, sizeof *p->active);
 }
 
+/* The score of an empty slot: its probability is 0, and no number near it overflows. */
+#define EMPTY (-1e30f)
+
 /* out[i] = 1 / |row i|; rows of zeros give a large number, not infinity. */
 static void
 inverse_norms(long rows, long cols, const float *x, float *out)
@@ -62,6 +65,9 @@ scores(const struct shape *s, const struct layer *l, struct plan *p, long from, 
 				z[t * e + i] *= ix * ik[i];
 		}
 	}
+	for (long i = 0; i < e && p->living < e; i++)
+		for (long t = 0; !l->expert[i] && t < rows; t++)
+			z[t * e + i] = EMPTY;
 }
 
 /* The k largest of v + bias, ties to the lowest index, best first. */
@@ -89,7 +95,7 @@ choose(int n, int k, const float *v, float scale, const float *bias, int *out)
 
 /* k distinct experts, drawn for this token. */
 static void
-draw(int n, int k, uint64_t seed, long step, int layer, long token, int *out)
+draw(const int *live, int n, int k, uint64_t seed, long step, int layer, long token, int *out)
 {
 	struct rng r =
 		rng_at(seed, RNG_ROUTE, (uint64_t)step, (uint64_t)layer << 40 | (uint64_t)token);
@@ -101,6 +107,8 @@ draw(int n, int k, uint64_t seed, long step, int layer, long token, int *out)
 		memmove(out + j + 1, out + j, (size_t)(i - j) * sizeof *out);
 		out[j] = e;
 	}
+	for (int i = 0; i < k; i++)
+		out[i] = live[out[i]];
 }
 
 void
@@ -110,7 +118,11 @@ route_rows(const struct shape *s, const struct layer *l, struct plan *p, float t
 {
 	const int e = p->experts, k = p->k;
 	const float scale = 1 / temperature;
+	int live[e], n = 0; /* slots by rank among the living */
 
+	for (int i = 0; i < e; i++)
+		if (l->expert[i])
+			live[n++] = i;
 	scores(s, l, p, from, to, x, worker);
 	random = random || (!s->dense && s->router == ROUTER_RANDOM);
 	for (long t = from; t < to; t++) {
@@ -119,7 +131,7 @@ route_rows(const struct shape *s, const struct layer *l, struct plan *p, float t
 		int *c = p->choice + t * k;
 
 		if (random)
-			draw(e, k, seed, step, layer, p->first + t, c);
+			draw(live, n, k, seed, step, layer, p->first + t, c);
 		else
 			choose(e, k, z, scale, l->bias, c);
 		kern->scale(e, scale, z, q);
@@ -171,7 +183,7 @@ route_stat(const struct plan *p, struct route_stat *out)
 		z += (double)p->lse[t] * (double)p->lse[t];
 		entropy += (double)p->entropy[t];
 	}
-	*out = (struct route_stat){balance * e / n, z / n, entropy / n};
+	*out = (struct route_stat){balance * p->living / n, z / n, entropy / n};
 }
 
 /*
@@ -196,7 +208,7 @@ back_row(struct plan *p, float temperature, const struct route_loss *loss, float
 	for (int i = 0; i < e; i++) {
 		float d = 0;
 		if (loss->balance != 0)
-			d += loss->balance * (float)e * (share[i] - mean);
+			d += loss->balance * (float)p->living * (share[i] - mean);
 		if (loss->z != 0)
 			d += 2 * loss->z * lse;
 		if (loss->entropy != 0)

@@ -15,7 +15,8 @@
 
 /* The plan of a layer for N tokens: who computes what. Rows are sorted by expert, then token. */
 struct plan {
-	int experts, k;
+	int experts, k; /* slots, and how many a token uses */
+	int living;	/* slots that hold an expert; the others are never chosen */
 	long tokens;
 	long first;	 /* number of the first token: random choices go by token number */
 	float *z;	 /* [N, E] scores before temperature; on the way back their gradients */

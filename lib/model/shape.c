@@ -40,6 +40,7 @@ layer_set(struct shape *s, int l, int e, int nhidden, const int *hidden)
 		if (s->hidden[l][i] < 1)
 			return err_set("expert %d of layer %d has width %d (expected 1 or more)", i,
 				       l, s->hidden[l][i]);
+		s->widest = s->hidden[l][i] > s->widest ? s->hidden[l][i] : s->widest;
 	}
 	return 0;
 }
@@ -92,6 +93,16 @@ shape_free(struct shape *s)
 }
 
 int
+shape_living(const struct shape *s, int layer)
+{
+	int n = 0;
+
+	for (int e = 0; e < s->experts[layer]; e++)
+		n += s->hidden[layer][e] > 0;
+	return n;
+}
+
+int
 shape_head(const struct shape *s)
 {
 	return s->dim / s->heads;
@@ -132,7 +143,7 @@ params(const struct shape *s, double norms, bool all)
 
 	for (int l = 0; l < s->layers; l++)
 		n += c * shape_qkv(s) + c * c + 2 * c * norms + route_params(s, l) +
-		     expert_params(s, l) * (all ? 1 : (double)s->top_k / s->experts[l]);
+		     expert_params(s, l) * (all ? 1 : (double)s->top_k / shape_living(s, l));
 	return n;
 }
 

@@ -20,8 +20,9 @@ struct shape {
 	int router_hidden; /* width of the mlp router */
 	bool dense;	   /* one expert per layer and no router */
 	bool tied;	   /* the head is the embedding */
+	int widest;	   /* of all experts at the start: a newborn's width unless told */
 	int *experts;	   /* [L] slots of each layer */
-	int **hidden;	   /* [L][E] width of each expert */
+	int **hidden;	   /* [L][E] width of each expert; 0: an empty slot */
 };
 
 #define SHAPE_EPS 1e-5f	   /* of RMSNorm */
@@ -36,7 +37,8 @@ int shape_set(struct shape *s, int nexperts, const int *experts, int nhidden, co
 void shape_copy(struct shape *to, const struct shape *from);
 void shape_free(struct shape *s);
 
-int shape_head(const struct shape *s);	    /* C / heads */
+int shape_living(const struct shape *s, int layer); /* slots that are not empty */
+int shape_head(const struct shape *s);		    /* C / heads */
 int shape_qkv(const struct shape *s);	    /* columns of queries, keys and values together */
 long shape_params(const struct shape *s);   /* all parameters */
 double shape_active(const struct shape *s); /* parameters that one token uses, on average */

@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char census_expert_columns[] =
-	"step,layer,slot,expert,parent,born,tier,tokens,demand,quality,exclusivity,flops,fitness,"
-	"effective,vitality,usage,accuracy,class,left";
 const char census_layer_columns[] = "step,layer,balance,z,entropy,maxvio,usage_q25,usage_median,"
 				    "usage_q75,dead,gini,coactivation";
 
@@ -123,50 +120,56 @@ routed(const struct census_layer *l)
 	return (double)n;
 }
 
-static int
-write_expert(struct row *r, const struct census_layer *l, const struct expert *x, double all,
-	     long step, int layer, int slot, long left)
+static struct policy_row
+row_of(const struct census_layer *l, const struct expert *x, double all, long step, int layer,
+       int slot)
 {
 	const struct census_sum *s = &l->sum[slot];
 
-	row_long(r, step);
-	row_long(r, layer);
-	row_long(r, slot);
-	row_long(r, x->id);
-	row_long(r, x->parent);
-	row_long(r, x->born);
-	row_long(r, 0);
-	row_long(r, s->tokens);
-	row_real(r, share((double)s->tokens, all));
-	row_real(r, share((double)s->tokens, s->loss));
-	row_real(r, share((double)s->clear, (double)l->tokens));
-	row_real(r, (double)(float)(2 * weights(x) * (double)s->tokens));
-	row_skip(r);
-	row_skip(r);
-	row_skip(r);
-	row_real(r, share((double)s->first, (double)l->tokens));
-	row_real(r, share((double)s->hits, (double)s->first));
-	row_skip(r);
-	row_long(r, left);
-	return row_end(r);
+	return (struct policy_row){
+		.step = step,
+		.layer = layer,
+		.slot = slot,
+		.expert = x->id,
+		.parent = x->parent,
+		.born = x->born,
+		.tokens = s->tokens,
+		.demand = share((double)s->tokens, all),
+		.quality = share((double)s->tokens, s->loss),
+		.exclusivity = share((double)s->clear, (double)l->tokens),
+		.flops = (double)(float)(2 * weights(x) * (double)s->tokens),
+		.fitness = NAN,
+		.effective = NAN,
+		.vitality = NAN,
+		.usage = share((double)s->first, (double)l->tokens),
+		.accuracy = share((double)s->hits, (double)s->first),
+		.below = x->below,
+		.width = x->hidden,
+	};
 }
 
-int
-census_write_experts(const struct census *c, const struct param *p, long step, struct file *f)
+void
+census_rows(const struct census *c, const struct param *p, long step, struct policy_step *out)
 {
-	struct row r = {.f = f};
-	long left = 0;
-
-	for (int i = 0; i < c->layers; i++)
-		left += c->layer[i].experts;
+	policy_step_clear(out);
 	for (int i = 0; i < c->layers; i++) {
 		const struct census_layer *l = &c->layer[i];
 		const double all = routed(l);
 		for (int e = 0; e < l->experts; e++)
-			if (write_expert(&r, l, p->layer[i].expert[e], all, step, i, e, --left) !=
-			    0)
-				return -1;
+			if (p->layer[i].expert[e]) {
+				struct policy_row r =
+					row_of(l, p->layer[i].expert[e], all, step, i, e);
+				policy_step_add(out, &r);
+			}
 	}
+}
+
+int
+census_write_experts(const struct policy_step *s, struct row *w)
+{
+	for (int i = 0; i < s->n; i++)
+		if (policy_row_write(w, &s->row[i], s->n - 1 - i) != 0)
+			return -1;
 	return 0;
 }
 

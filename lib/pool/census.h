@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "io/ckpt.h"
 #include "model/net.h"
+#include "policy/row.h"
 
 /*
  * The census: what is measured of each expert over a window of steps, and of each layer's routing.
@@ -40,10 +41,12 @@ void census_add(struct census *c, int layer, const struct plan *p, const struct 
 		const float *loss, const unsigned char *hit);
 void census_clear(struct census *c);
 
-/* Columns of experts.csv and layers.csv. */
-extern const char census_expert_columns[], census_layer_columns[];
-/* Write the window's rows for a step. -1 with a message. */
-int census_write_experts(const struct census *c, const struct param *p, long step, struct file *f);
+/* The window as policies see it: a row for each living expert. */
+void census_rows(const struct census *c, const struct param *p, long step, struct policy_step *out);
+/* The rows of experts.csv, whose columns are policy_row_columns. -1 with a message. */
+int census_write_experts(const struct policy_step *s, struct row *w);
+/* The window's rows of layers.csv, and its columns. -1 with a message. */
+extern const char census_layer_columns[];
 int census_write_layers(const struct census *c, long step, struct file *f);
 
 /* Into a checkpoint (data borrowed until it is written), and back; -1 with a message. */

@@ -33,6 +33,7 @@ recipe_init(struct recipe *r)
 		.census_every = 100,
 		.trace_every = 100,
 	};
+	market_init(&r->market);
 }
 
 enum { LEAST_VOCAB = 2 };
@@ -94,6 +95,8 @@ static const struct opt rows[] = {
 	    "first steps routed at random"),
 	ROW("dormancy", 0, OPT_FLAG, dormancy, 0, 1, NULL, true,
 	    "freeze an expert in steps that bring it no tokens"),
+	ROW("lifecycle", 0, OPT_ENUM, lifecycle, 0, 0, "none|market", true,
+	    "what decides on births and deaths of experts"),
 	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", true, "of all random numbers"),
 	ROW("val-frac", 0, OPT_REAL, val_frac, 0, 0.9, "SHARE", true,
 	    "end of each DATA held out for validation"),
@@ -119,12 +122,13 @@ recipe_rows(struct opt *row, size_t at)
 {
 	const int n = sizeof rows / sizeof *rows;
 
-	_Static_assert(sizeof rows / sizeof *rows <= RECIPE_ROWS, "RECIPE_ROWS is too small");
+	_Static_assert(sizeof rows / sizeof *rows + MARKET_ROWS <= RECIPE_ROWS,
+		       "RECIPE_ROWS is too small");
 	for (int i = 0; i < n; i++) {
 		row[i] = rows[i];
 		row[i].at += at;
 	}
-	return n;
+	return n + market_rows(row + n, at + offsetof(struct recipe, market));
 }
 
 int
@@ -138,12 +142,16 @@ recipe_preset(struct opt_table *t, struct recipe *r)
 		{"256", "4", "8", "64", "256", "2", "256", "16"},
 	};
 
-	if (r->config == 0)
-		return 0;
-	for (int i = 0; i < 8; i++)
+	char interval[NUM_TEXT];
+
+	for (int i = 0; r->config > 0 && i < 8; i++)
 		if (opt_set(t, name[i], value[r->config - 1][i], OPT_PRESET) != 0)
 			return -1;
-	return 0;
+	if (r->lifecycle == LIFE_NONE)
+		return 0;
+	/* the market looks at the window since it last met */
+	snprintf(interval, sizeof interval, "%ld", r->market.interval);
+	return opt_set(t, "census-every", interval, OPT_PRESET);
 }
 
 /* A, B and STEPS (-1: all) of a temperature text. */
@@ -170,7 +178,7 @@ temperature(const char *text, double *a, double *b, long *steps)
 }
 
 int
-recipe_check(const struct recipe *r)
+recipe_check(struct recipe *r)
 {
 	struct shape s;
 	double a, b;
@@ -184,6 +192,13 @@ recipe_check(const struct recipe *r)
 		return err_set("--warmup %ld is longer than --steps %ld", r->warmup, r->steps);
 	if (r->dense && (r->bias_rate > 0 || r->router != ROUTER_LINEAR))
 		return err_set("--dense has no router");
+	if (market_check(&r->market) != 0)
+		return -1;
+	if (r->lifecycle != LIFE_NONE && r->dense)
+		return err_set("--dense has no population for --lifecycle");
+	if (r->lifecycle != LIFE_NONE && r->census_every != r->market.interval)
+		return err_set("--census-every %ld (expected the market's --interval, %ld)",
+			       r->census_every, r->market.interval);
 	return 0;
 }
 
@@ -202,6 +217,30 @@ recipe_temperature(const struct recipe *r, long step)
 	return b + (a - b) * 0.5 * (1 + cos(M_PI * at));
 }
 
+/* Slots for more experts than there are at the start: those beyond are empty. */
+static int
+slots_shape(const struct recipe *r, struct shape *out)
+{
+	const struct opt_ints *slots = &r->market.slots, *start = &r->experts;
+
+	if (start->n != 1 && start->n != r->layers)
+		return err_set("%d numbers of experts for %d layers", start->n, r->layers);
+	if (shape_set(out, slots->n, slots->v, r->hidden.n, r->hidden.v) != 0)
+		return -1;
+	for (int l = 0; l < r->layers; l++) {
+		const int n = start->v[start->n == 1 ? 0 : l];
+		for (int e = n; e < out->experts[l]; e++)
+			out->hidden[l][e] = 0;
+		if (n > out->experts[l] || n < r->top_k) {
+			err_set("%d experts in the %d slots of layer %d (expected %d to %d)", n,
+				out->experts[l], l, r->top_k, out->experts[l]);
+			shape_free(out);
+			return -1;
+		}
+	}
+	return 0;
+}
+
 int
 recipe_shape(const struct recipe *r, int vocab, struct shape *out)
 {
@@ -216,6 +255,8 @@ recipe_shape(const struct recipe *r, int vocab, struct shape *out)
 			      .router_hidden = r->router_hidden ? r->router_hidden : r->dim,
 			      .dense = r->dense,
 			      .tied = !r->untied};
+	if (r->lifecycle != LIFE_NONE && r->market.slots.n > 0)
+		return slots_shape(r, out);
 	return shape_set(out, r->experts.n, r->experts.v, r->hidden.n, r->hidden.v);
 }
 

@@ -3,6 +3,7 @@
 #include "base/opt.h"
 #include "model/net.h"
 #include "model/optim.h"
+#include "policy/market.h"
 
 /*
  * Everything that decides a training run's results, and the options that set it.  The same table
@@ -26,6 +27,8 @@ struct recipe {
 	double load_balance, z_loss, entropy, bias_rate;
 	char *temperature; /* A[:B[:STEPS]] */
 	bool dormancy;
+	int lifecycle; /* enum lifecycle */
+	struct market market;
 	long seed;
 
 	/* data and observation */
@@ -37,12 +40,14 @@ struct recipe {
 	char *resume_from;
 };
 
+enum lifecycle { LIFE_NONE, LIFE_MARKET };
+
 /* Defaults; not to be freed itself, but what options set is the table's (opt_free). */
 void recipe_init(struct recipe *r);
 
 /* The rows for a program's table: offsets are into struct recipe, which stands at `at` in the
  * program's own struct. Returns how many were written to row. */
-enum { RECIPE_ROWS = 45 };
+enum { RECIPE_ROWS = MARKET_ROWS + 45 };
 int recipe_rows(struct opt *row, size_t at);
 
 /* Apply the preset that --config names to what was not given. */
@@ -54,7 +59,7 @@ int recipe_shape(const struct recipe *r, int vocab, struct shape *out);
 /* The temperature at a step; recipe_check has parsed it. */
 double recipe_temperature(const struct recipe *r, long step);
 /* What options cannot say alone: -1 with a message. */
-int recipe_check(const struct recipe *r);
+int recipe_check(struct recipe *r);
 
 struct optim recipe_optim(const struct recipe *r);
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char ledger_columns[] = "layer,slot,expert,parent,born,hidden\n";
+static const char ledger_columns[] = "layer,slot,expert,parent,born,hidden,below,frozen\n";
 
 enum part { WEIGHTS, FIRST, SECOND, PARTS };
 static const char *const prefix[PARTS] = {"", "optim.m.", "optim.v."};
@@ -83,8 +83,10 @@ ledger_text(const struct param *p)
 	for (int l = 0; l < p->shape.layers; l++)
 		for (int e = 0; e < p->layer[l].experts; e++) {
 			const struct expert *x = p->layer[l].expert[e];
-			fprintf(f, "%d,%d,%lld,%lld,%lld,%d\n", l, e, (long long)x->id,
-				(long long)x->parent, (long long)x->born, x->hidden);
+			if (x)
+				fprintf(f, "%d,%d,%lld,%lld,%lld,%d,%ld,%d\n", l, e,
+					(long long)x->id, (long long)x->parent, (long long)x->born,
+					x->hidden, x->below, x->frozen);
 		}
 	fclose(f);
 	return text;
@@ -110,11 +112,13 @@ state_save(const struct state *s, const char *file)
 {
 	struct put p = {.out = ckpt_out_new(), .state = s};
 	char *ledger = ledger_text(s->param), *step = mem_text("%ld", s->step);
+	char *next = mem_text("%lld", (long long)s->param->next_id);
 	int status = -1;
 
 	ckpt_out_meta(p.out, "recipe", s->recipe);
 	ckpt_out_meta(p.out, "step", step);
 	ckpt_out_meta(p.out, "ledger", ledger);
+	ckpt_out_meta(p.out, "next_expert", next);
 	ckpt_out_meta(p.out, "files", s->files);
 	for (; p.part < (s->param->train ? PARTS : FIRST); p.part++) {
 		param_each(s->param, put_tensor, &p);
@@ -127,6 +131,7 @@ state_save(const struct state *s, const char *file)
 		status = ckpt_write(p.out, file);
 	ckpt_out_free(p.out);
 	free(ledger);
+	free(next);
 	free(step);
 	return status;
 }
@@ -237,52 +242,79 @@ has_moments(const struct ckpt *k)
 	return false;
 }
 
-/* One line of the ledger, at *text, which moves on. */
+/* One line of the ledger, at *text, which moves on: who lives in a slot, and how wide. */
 static int
-get_expert(const char **text, struct param *p)
+get_expert(const char **text, struct param *p, bool *told)
 {
 	long long id, parent, born;
-	int layer, slot, hidden, n = 0;
+	long below;
+	int layer, slot, hidden, frozen, n = 0;
 	struct expert *x;
 
-	if (sscanf(*text, "%d,%d,%lld,%lld,%lld,%d%n", &layer, &slot, &id, &parent, &born, &hidden,
-		   &n) != 6 ||
+	if (sscanf(*text, "%d,%d,%lld,%lld,%lld,%d,%ld,%d%n", &layer, &slot, &id, &parent, &born,
+		   &hidden, &below, &frozen, &n) != 8 ||
 	    (*text)[n] != '\n' || layer < 0 || layer >= p->shape.layers || slot < 0 ||
-	    slot >= p->layer[layer].experts || id < 0 || id >= 1LL << 53)
+	    slot >= p->layer[layer].experts || id < 0 || id >= 1LL << 53 || hidden < 1 ||
+	    hidden > 1 << 20 || below < 0 || frozen < 0 || frozen > 1)
 		return -1;
+	for (int l = 0; l < layer; l++)
+		told += p->layer[l].experts;
+	if (told[slot])
+		return -1;
+	told[slot] = true;
 	x = p->layer[layer].expert[slot];
-	if (x->hidden != hidden)
-		return -1;
+	if (!x || x->hidden != hidden) {
+		param_death(p, layer, slot);
+		x = param_birth(p, layer, slot, hidden);
+	}
 	x->id = id;
 	x->parent = parent;
 	x->born = born;
-	if (id >= p->next_id)
-		p->next_id = id + 1;
+	x->below = below;
+	x->frozen = frozen;
 	*text += n + 1;
 	return 0;
 }
 
-/* A model that was converted has none: its experts are founders. */
+/*
+ * The population, before its weights are read: slots that the ledger does not name are empty.  A
+ * model that was converted has none, and its experts are founders.
+ */
 static int
 get_ledger(const struct ckpt *k, struct param *p)
 {
-	const char *at = ckpt_meta(k, "ledger");
-	long experts = 0;
+	const char *at = ckpt_meta(k, "ledger"), *next = ckpt_meta(k, "next_expert");
+	long last = 0;
+	size_t slots = 0;
+	bool *told, *t;
 
 	if (!at)
 		return 0;
 	if (strncmp(at, ledger_columns, sizeof ledger_columns - 1) != 0)
 		return err_set("%s: the ledger has other columns (expected %.*s)", k->name,
 			       (int)sizeof ledger_columns - 2, ledger_columns);
-	for (at += sizeof ledger_columns - 1; *at; experts--)
-		if (get_expert(&at, p) != 0)
+	if (!next || num_long(next, 0, 1L << 53, &last) != 0)
+		return err_set("%s: the ledger does not say which id is next", k->name);
+	for (int l = 0; l < p->shape.layers; l++)
+		slots += (size_t)p->layer[l].experts;
+	t = told = mem_zero(slots, sizeof *told);
+	for (at += sizeof ledger_columns - 1; *at;)
+		if (get_expert(&at, p, told) != 0) {
+			free(told);
 			return err_set("%s: a line of the ledger makes no sense: %.*s", k->name,
 				       (int)strcspn(at, "\n"), at);
+		}
 	for (int l = 0; l < p->shape.layers; l++)
-		experts += p->layer[l].experts;
-	return experts == 0
-		       ? 0
-		       : err_set("%s: the ledger does not have one line for each expert", k->name);
+		for (int e = 0; e < p->layer[l].experts; e++)
+			if (!*t++)
+				param_death(p, l, e);
+	p->next_id = last;
+	free(told);
+	for (int l = 0; l < p->shape.layers; l++)
+		if (shape_living(&p->shape, l) < p->shape.top_k)
+			return err_set("%s: layer %d has fewer experts than a token uses", k->name,
+				       l);
+	return 0;
 }
 
 /* A small file cannot hold a large model: known before memory is taken. */
@@ -300,14 +332,15 @@ check_size(const struct ckpt *k, const struct shape *s)
 static int
 get_all(struct get *g, enum state_use use, struct param *p)
 {
+	if (get_ledger(g->k, p) != 0)
+		return -1;
 	param_each(p, get_tensor, g);
 	for (int l = 0; l < p->shape.layers && !g->failed; l++)
 		g->failed = get_bias(g, &p->layer[l], l) != 0;
 	if (use == STATE_RESUME || (use == STATE_START && has_moments(g->k)))
 		for (g->part = FIRST; g->part < PARTS; g->part++)
 			param_each(p, get_tensor, g);
-	return g->failed || check_known(g, p->shape.layers) != 0 || get_ledger(g->k, p) != 0 ? -1
-											     : 0;
+	return g->failed || check_known(g, p->shape.layers) != 0 ? -1 : 0;
 }
 
 int

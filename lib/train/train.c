@@ -6,6 +6,7 @@
 #include "data/tokens.h"
 #include "io/trace.h"
 #include "model/ffn.h"
+#include "pool/pool.h"
 #include "train/eval.h"
 #include "train/state.h"
 #include <errno.h>
@@ -19,8 +20,6 @@
 
 enum { LOCK_TRIES = 40 }; /* a twentieth of a second each */
 
-static const char event_columns[] = "step,layer,slot,event,expert,parent,value,threshold,cause,"
-				    "to_layer,to_slot,width,sigma,left";
 static const char timing_columns[] =
 	"step,seconds,product,attention,routing,element,optimizer,other";
 
@@ -316,7 +315,7 @@ open_csvs(struct loop *l, const char *marks)
 	const bool wanted[RUN_CSVS] = {true, true, true, true, l->r->trace};
 	char *loss = mem_copy("step,domain,tokens,loss,val_loss,lr,grad_norm,load_balance,"
 			      "load_balance_weighted,z,z_weighted,entropy,entropy_weighted");
-	const char *head[RUN_CSVS] = {NULL, census_expert_columns, event_columns,
+	const char *head[RUN_CSVS] = {NULL, policy_row_columns, policy_event_columns,
 				      census_layer_columns, NULL};
 	int bad = run_open(&l->run, l->t->dir, l->t->csv, wanted, marks);
 
@@ -550,25 +549,82 @@ update(struct loop *l)
 	return 0;
 }
 
+/* Events of this step, onto the table. */
+static int
+write_events(struct loop *l, const struct policy_events *e)
+{
+	return policy_events_write(e, &l->run.row[RUN_EVENTS]) != 0 ||
+			       run_flush(&l->run, RUN_EVENTS) != 0
+		       ? -1
+		       : 0;
+}
+
 static int
 shift_event(struct loop *l)
 {
 	const int phase = schedule_phase(&l->data, l->step);
-	struct row *w = &l->run.row[RUN_EVENTS];
+	struct policy_events e = {0};
+	struct policy_event v;
+	int status;
 
 	if (phase == 0 || l->data.from[phase] != l->step)
 		return 0;
-	row_long(w, l->step);
-	for (int i = 0; i < 2; i++)
-		row_skip(w);
-	row_text(w, "shift");
-	for (int i = 0; i < 4; i++)
-		row_skip(w);
-	row_text(w, l->data.data[phase]->name);
-	for (int i = 0; i < 4; i++)
-		row_skip(w);
-	row_long(w, 0);
-	return row_end(w) != 0 || run_flush(&l->run, RUN_EVENTS) != 0 ? -1 : 0;
+	v = policy_event(l->step, -1, -1, POLICY_SHIFT, l->data.data[phase]->name);
+	policy_events_add(&e, &v);
+	status = write_events(l, &e);
+	policy_events_free(&e);
+	return status;
+}
+
+/* Market steps in a row that each expert has been below the threshold, for the next census. */
+static void
+count_below(struct loop *l, const struct policy_step *s, const struct market_round *m)
+{
+	for (int k = 0; k < m->layers; k++)
+		for (int i = s->begin[k]; i < s->begin[k + 1]; i++) {
+			const struct policy_row *r = &s->row[i];
+			struct expert *x = l->param->layer[r->layer].expert[r->slot];
+			if (x && x->id == r->expert)
+				x->below = r->effective < m->layer[k].threshold ? r->below + 1 : 0;
+		}
+}
+
+/* What the market decides on the census it was shown, carried out and written down. */
+static int
+market(struct loop *l, struct policy_step *s, struct market_round *m)
+{
+	if (!market_due(&l->r->market, l->step))
+		return 0;
+	count_below(l, s, m);
+	if (pool_apply(l->param, &m->events, (uint64_t)l->r->seed) != 0)
+		return -1;
+	if (!net_fits(l->net)) { /* it keeps nothing from step to step */
+		net_free(l->net);
+		l->net = net_new(l->param, l->r->batch, l->r->seq, true);
+	}
+	return write_events(l, &m->events);
+}
+
+/* The window's tables, and what follows from them. */
+static int
+census(struct loop *l)
+{
+	struct run *u = &l->run;
+	struct policy_step s = {0};
+	struct market_round m = {0};
+	const bool life = l->r->lifecycle == LIFE_MARKET;
+	int bad;
+
+	census_rows(l->census, l->param, l->step, &s);
+	bad = (life && market_decide(&l->r->market, &s, &m) != 0) ||
+	      census_write_experts(&s, &u->row[RUN_EXPERTS]) != 0 ||
+	      census_write_layers(l->census, l->step, u->file[RUN_LAYERS]) != 0 ||
+	      run_flush(u, RUN_EXPERTS) != 0 || run_flush(u, RUN_LAYERS) != 0 ||
+	      (life && market(l, &s, &m) != 0);
+	census_clear(l->census);
+	policy_step_free(&s);
+	market_round_free(&m);
+	return bad ? -1 : 0;
 }
 
 static int
@@ -633,12 +689,7 @@ tables(struct loop *l)
 		return -1;
 	if (l->step % r->census_every != 0)
 		return 0;
-	if (census_write_experts(l->census, l->param, l->step, u->file[RUN_EXPERTS]) != 0 ||
-	    census_write_layers(l->census, l->step, u->file[RUN_LAYERS]) != 0 ||
-	    run_flush(u, RUN_EXPERTS) != 0 || run_flush(u, RUN_LAYERS) != 0)
-		return -1;
-	census_clear(l->census);
-	return 0;
+	return census(l);
 }
 
 /* Seconds of a step by part; what net_seconds has is summed over workers. */
@@ -749,7 +800,7 @@ run(struct loop *l)
 	const size_t tokens = (size_t)r->batch * (size_t)r->seq;
 	size_t experts = 0;
 
-	if (recipe_check(r) != 0 || data_open(l) != 0 || lock_dir(l) != 0)
+	if (recipe_check(l->r) != 0 || data_open(l) != 0 || lock_dir(l) != 0)
 		return TRAIN_FAILED;
 	l->ckpt = run_path(l->t->dir, "ckpt.safetensors");
 	if ((file_exists(l->ckpt) ? with_ckpt(l, l->ckpt, resume) : begin(l)) != 0)

@@ -1,0 +1,353 @@
+#include "pool/pool.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- checking ---- */
+
+/* Who lives where, as the events would leave it: id by layer and slot, -1 for nobody. */
+struct census_map {
+	const struct param *p;
+	int64_t **id;
+	int64_t next;
+};
+
+static void
+map_open(struct census_map *m, const struct param *p)
+{
+	*m = (struct census_map){p, mem_zero((size_t)p->shape.layers, sizeof *m->id), p->next_id};
+	for (int l = 0; l < p->shape.layers; l++) {
+		m->id[l] = mem_zero((size_t)p->layer[l].experts, sizeof **m->id);
+		for (int e = 0; e < p->layer[l].experts; e++)
+			m->id[l][e] = p->layer[l].expert[e] ? p->layer[l].expert[e]->id : -1;
+	}
+}
+
+static void
+map_close(struct census_map *m)
+{
+	for (int l = 0; l < m->p->shape.layers; l++)
+		free(m->id[l]);
+	free(m->id);
+}
+
+static int
+find(const int64_t *id, int n, int64_t who)
+{
+	for (int e = 0; e < n; e++)
+		if (id[e] == who && who >= 0)
+			return e;
+	return -1;
+}
+
+static int
+bad(const struct policy_event *v, const char *why)
+{
+	return err_set("step %ld, layer %d, slot %d: %s%s", v->step, v->layer, v->slot,
+		       policy_kind_name(v->kind), why);
+}
+
+static bool
+place(const struct census_map *m, int layer, int slot)
+{
+	return layer >= 0 && layer < m->p->shape.layers && slot >= 0 &&
+	       slot < m->p->layer[layer].experts;
+}
+
+static int
+check_birth(struct census_map *m, const struct policy_event *v)
+{
+	const int n = m->p->layer[v->layer].experts;
+	int64_t *id = m->id[v->layer];
+
+	if (id[v->slot] >= 0)
+		return bad(v, " in a slot that is not empty");
+	if (v->width == 0 || v->width > 1 << 20)
+		return bad(v, " of an impossible width");
+	if (v->origin != POLICY_FRESH && find(id, n, v->parent) < 0)
+		return bad(v, " of a parent that does not live in the layer");
+	/* a parent born in this very step has no weights yet to look at its width, only its slot */
+	if (v->parent >= m->p->next_id)
+		return bad(v, " of a parent born in the same step");
+	id[v->slot] = m->next++;
+	return 0;
+}
+
+static int
+check_event(struct census_map *m, const struct policy_event *v)
+{
+	int64_t *id;
+
+	if (v->kind == POLICY_KEEP || v->kind == POLICY_SHIFT || v->kind == POLICY_ESCAPE)
+		return 0;
+	if (!place(m, v->layer, v->slot))
+		return bad(v, " in a place that the model does not have");
+	id = m->id[v->layer];
+	if (v->kind == POLICY_BIRTH)
+		return check_birth(m, v);
+	if (id[v->slot] < 0)
+		return bad(v, " of nobody: the slot is empty");
+	if (v->expert >= 0 && v->expert != id[v->slot])
+		return bad(v, " of an expert that is not there");
+	if (v->kind == POLICY_DEATH) {
+		id[v->slot] = -1;
+	} else if (v->kind == POLICY_MOVE) {
+		if (!place(m, v->to_layer, v->to_slot) || m->id[v->to_layer][v->to_slot] >= 0)
+			return bad(v, " to a place that is not an empty slot");
+		m->id[v->to_layer][v->to_slot] = id[v->slot];
+		id[v->slot] = -1;
+	} else if (v->kind == POLICY_MERGE) {
+		if (v->to_layer != v->layer || !place(m, v->to_layer, v->to_slot) ||
+		    v->to_slot == v->slot || id[v->to_slot] < 0)
+			return bad(v, " into nobody of the layer");
+		if (m->p->shape.hidden[v->layer][v->slot] !=
+		    m->p->shape.hidden[v->layer][v->to_slot])
+			return bad(v, " into an expert of another width");
+		id[v->slot] = -1;
+	}
+	return 0;
+}
+
+static int
+check(const struct param *p, const struct policy_events *e)
+{
+	struct census_map m;
+	int status = 0;
+
+	map_open(&m, p);
+	for (int i = 0; i < e->n && status == 0; i++)
+		status = check_event(&m, &e->v[i]);
+	for (int l = 0; l < p->shape.layers && status == 0; l++) {
+		int living = 0;
+		for (int s = 0; s < p->layer[l].experts; s++)
+			living += m.id[l][s] >= 0;
+		if (living < p->shape.top_k)
+			status = err_set(
+				"step %ld: layer %d would be left with %d experts (expected at "
+				"least top-k, %d)",
+				e->step, l, living, p->shape.top_k);
+	}
+	map_close(&m);
+	return status;
+}
+
+/* ---- births ---- */
+
+static double
+rms(long n, const float *x)
+{
+	return sqrt(kern->sumsq(n, x) / (double)n);
+}
+
+/* x += sigma rms(of) noise */
+static void
+add_noise(struct rng *r, double sigma, double scale, long n, float *x)
+{
+	float *noise;
+
+	if (!(sigma > 0))
+		return;
+	noise = mem_zero((size_t)n, sizeof *noise);
+	rng_normals(r, noise, n);
+	kern->axpy(n, (float)(sigma * scale), noise, x);
+	free(noise);
+}
+
+static void
+draw(struct rng *r, long n, float *x)
+{
+	rng_normals(r, x, n);
+	kern->scale(n, 0.02f, x, x);
+}
+
+/* Rows (of up and gate) that both have are the parent's; further ones are drawn. */
+static void
+inherit_rows(struct rng *r, const struct tensor *from, struct tensor *to, double sigma)
+{
+	const long both = from->rows < to->rows ? from->rows : to->rows, c = to->cols;
+
+	if (to->rows == 0)
+		return;
+	memcpy(to->w, from->w, (size_t)(both * c) * sizeof *to->w);
+	draw(r, (to->rows - both) * c, to->w + both * c);
+	add_noise(r, sigma, rms(from->rows * c, from->w), both * c, to->w);
+}
+
+/* Columns (of down) likewise, but further ones are zero: a wider child begins as its parent. */
+static void
+inherit_cols(struct rng *r, const struct tensor *from, struct tensor *to, double sigma)
+{
+	const long both = from->cols < to->cols ? from->cols : to->cols;
+	const double scale = rms(from->rows * from->cols, from->w);
+
+	for (long i = 0; i < to->rows; i++) {
+		memcpy(to->w + i * to->cols, from->w + i * from->cols,
+		       (size_t)both * sizeof *to->w);
+		add_noise(r, sigma, scale, both, to->w + i * to->cols);
+	}
+}
+
+/* The router's tensor with a row per expert. */
+static struct tensor *
+route_of(struct layer *l)
+{
+	return l->route2.rows ? &l->route2 : l->route.rows ? &l->route : NULL;
+}
+
+static void
+inherit_route(struct rng *r, struct layer *l, int from, int to, double sigma)
+{
+	struct tensor *t = route_of(l);
+	float *row;
+
+	if (l->bias)
+		l->bias[to] = from < 0 ? 0 : l->bias[from];
+	if (!t)
+		return;
+	row = t->w + to * t->cols;
+	if (from < 0) {
+		draw(r, t->cols, row);
+	} else {
+		if (from != to)
+			memcpy(row, t->w + from * t->cols, (size_t)t->cols * sizeof *row);
+		add_noise(r, sigma, rms(t->cols, row), t->cols, row);
+	}
+	if (t->m) {
+		memset(t->m + to * t->cols, 0, (size_t)t->cols * sizeof *row);
+		memset(t->v + to * t->cols, 0, (size_t)t->cols * sizeof *row);
+	}
+}
+
+/* x = the mean of the layer's experts as wide as x. */
+static void
+mean_of_peers(const struct layer *l, struct expert *x)
+{
+	int n = 0;
+
+	for (int e = 0; e < l->experts; e++)
+		n += l->expert[e] && l->expert[e] != x && l->expert[e]->hidden == x->hidden;
+	for (int e = 0; e < l->experts; e++) {
+		const struct expert *y = l->expert[e];
+		if (!y || y == x || y->hidden != x->hidden)
+			continue;
+		kern->axpy(x->up.rows * x->up.cols, 1 / (float)n, y->up.w, x->up.w);
+		kern->axpy(x->down.rows * x->down.cols, 1 / (float)n, y->down.w, x->down.w);
+		if (x->gate.rows)
+			kern->axpy(x->gate.rows * x->gate.cols, 1 / (float)n, y->gate.w, x->gate.w);
+	}
+}
+
+static void
+birth(struct param *p, struct policy_event *v, uint64_t seed)
+{
+	struct layer *l = &p->layer[v->layer];
+	struct rng r = rng_at(seed, RNG_MUTATE, (uint64_t)v->step,
+			      (uint64_t)v->layer << 32 | (uint64_t)v->slot);
+	const double sigma = v->sigma > 0 ? v->sigma : 0;
+	struct expert *parent = NULL, *x;
+	int from = -1;
+
+	for (int e = 0; e < l->experts; e++)
+		if (v->parent >= 0 && l->expert[e] && l->expert[e]->id == v->parent)
+			parent = l->expert[from = e];
+	x = param_birth(p, v->layer, v->slot,
+			v->width > 0 ? v->width
+			: parent     ? parent->hidden
+				     : p->shape.widest);
+	x->parent = v->parent;
+	x->born = v->step;
+	v->expert = x->id;
+	v->width = x->hidden;
+	if (v->origin == POLICY_FRESH) {
+		draw(&r, x->gate.rows * x->gate.cols, x->gate.w);
+		draw(&r, x->up.rows * x->up.cols, x->up.w);
+		draw(&r, x->down.rows * x->down.cols, x->down.w);
+		inherit_route(&r, l, -1, v->slot, 0);
+	} else {
+		if (v->origin == POLICY_MEAN) {
+			mean_of_peers(l, x);
+			parent = x;
+		}
+		inherit_rows(&r, &parent->gate, &x->gate, sigma);
+		inherit_rows(&r, &parent->up, &x->up, sigma);
+		inherit_cols(&r, &parent->down, &x->down, sigma);
+		inherit_route(&r, l, from, v->slot, sigma);
+	}
+}
+
+/* ---- the others ---- */
+
+static void
+move(struct param *p, const struct policy_event *v)
+{
+	struct layer *a = &p->layer[v->layer], *b = &p->layer[v->to_layer];
+	struct tensor *from = route_of(a), *to = route_of(b);
+	const size_t n = from ? (size_t)from->cols : 0, i = (size_t)v->slot * n;
+	const size_t j = (size_t)v->to_slot * n;
+
+	param_move(p, v->layer, v->slot, v->to_layer, v->to_slot);
+	if (from) {
+		memcpy(to->w + j, from->w + i, n * sizeof *to->w);
+		for (int k = 0; k < 2 && to->m; k++)
+			memcpy(k ? to->v + j : to->m + j, k ? from->v + i : from->m + i,
+			       n * sizeof *to->m);
+	}
+	if (a->bias && b->bias)
+		b->bias[v->to_slot] = a->bias[v->slot];
+}
+
+static void
+half(const struct tensor *from, struct tensor *to)
+{
+	const long n = to->rows * to->cols;
+
+	kern->scale(n, 0.5f, to->w, to->w);
+	kern->axpy(n, 0.5f, from->w, to->w);
+}
+
+static void
+merge(struct param *p, const struct policy_event *v)
+{
+	struct expert *a = p->layer[v->layer].expert[v->slot];
+	struct expert *b = p->layer[v->layer].expert[v->to_slot];
+
+	if (a->gate.rows)
+		half(&a->gate, &b->gate);
+	half(&a->up, &b->up);
+	half(&a->down, &b->down);
+	param_death(p, v->layer, v->slot);
+}
+
+static void
+carry_out(struct param *p, struct policy_event *v, uint64_t seed)
+{
+	switch (v->kind) {
+	case POLICY_DEATH:
+		v->expert = p->layer[v->layer].expert[v->slot]->id;
+		param_death(p, v->layer, v->slot);
+		break;
+	case POLICY_BIRTH: birth(p, v, seed); break;
+	case POLICY_MOVE: move(p, v); break;
+	case POLICY_MERGE: merge(p, v); break;
+	case POLICY_FREEZE:
+	case POLICY_THAW:
+		p->layer[v->layer].expert[v->slot]->frozen = v->kind == POLICY_FREEZE;
+		break;
+	case POLICY_KEEP:
+	case POLICY_ESCAPE:
+	case POLICY_SHIFT: break;
+	}
+}
+
+int
+pool_apply(struct param *p, struct policy_events *e, uint64_t seed)
+{
+	if (check(p, e) != 0)
+		return -1;
+	for (int i = 0; i < e->n; i++)
+		carry_out(p, &e->v[i], seed);
+	return 0;
+}

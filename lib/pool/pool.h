@@ -1,0 +1,31 @@
+#ifndef POOL_POOL_H
+#define POOL_POOL_H
+#include "model/param.h"
+#include "policy/event.h"
+
+/*
+ * The expert population: carries a policy's events out on the parameters.
+ *
+ *   death   the slot is freed and its memory goes back to the system
+ *   birth   in an empty slot, with the next id and the event's width:
+ *           mutant  the parent's weights, each plus normal noise of sigma times its tensor's RMS;
+ *                   neurons that a wider child has more are drawn at random, down from the parent's
+ *                   first where it is narrower
+ *           mean    the mean of the layer's experts of that width, then noise likewise
+ *           fresh   drawn as at the start of training
+ *           its router row is the parent's plus noise (fresh: drawn), its bias the parent's, its
+ *           moments zero, its age zero
+ *   move    to an empty slot of another layer, with weights, moments, id and router row
+ *   merge   its weights are averaged into another expert of its width, then it dies
+ *   freeze, thaw   the optimizer leaves it alone, or not
+ *
+ * Noise is drawn from (seed, RNG_MUTATE, step, layer and slot).
+ */
+
+/*
+ * Carry out the events of one step, in order; what the policy leaves open (the newborn's id) is
+ * filled in.  All are checked first: on -1, with a message, nothing has changed.
+ */
+int pool_apply(struct param *p, struct policy_events *e, uint64_t seed);
+
+#endif
