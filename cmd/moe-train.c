@@ -68,6 +68,7 @@ static const struct opt_group groups[] = {
 	{"steps", "Training:"},
 	{"load-balance", "Routing:"},
 	{"seed", "Data, and what is recorded:"},
+	{"fitness", "The market:"},
 	{"output", "The run and its files:"},
 	{"eval", "A checkpoint in use:"},
 	{"help", "This program:"},

@@ -48,9 +48,10 @@ is "$(ls run | tr '\n' ' ')" \
 is "$(head -n 1 run/loss.csv)" "step,domain,tokens,loss,val_loss,lr,grad_norm,load_balance,\
 load_balance_weighted,z,z_weighted,entropy,entropy_weighted" "columns of loss.csv"
 is "$(head -n 1 run/experts.csv)" "step,layer,slot,expert,parent,born,tier,tokens,demand,quality,\
-exclusivity,flops,fitness,effective,vitality,usage,accuracy,class,left" "columns of experts.csv"
+exclusivity,flops,fitness,effective,vitality,usage,accuracy,class,below,width,demand_essential,\
+quality_essential,exclusive_essential,left" "columns of experts.csv"
 is "$(head -n 1 run/events.csv)" "step,layer,slot,event,expert,parent,value,threshold,cause,\
-to_layer,to_slot,width,sigma,left" "columns of events.csv"
+to_layer,to_slot,width,sigma,origin,left" "columns of events.csv"
 is "$(head -n 1 run/layers.csv)" "step,layer,balance,z,entropy,maxvio,usage_q25,usage_median,\
 usage_q75,dead,gini,coactivation" "columns of layers.csv"
 is "$(zcat run/trace.csv.gz | head -n 1)" "step,seq,pos,token,layer,rank,expert,weight" \
@@ -145,8 +146,8 @@ ok "a schedule" train --steps 9 --val b.txt --val v=v.txt --val-every 3 -o shift
 	two=b.txt@3 one=a.txt@6
 is "$(column shift/loss.csv domain | tr '\n' ' ')" "one one one two two two one one one " \
 	"domains by step"
-is "$(tail -n +2 shift/events.csv)" "3,,,shift,,,,,two,,,,,0
-6,,,shift,,,,,one,,,,,0" "a shift is an event"
+is "$(tail -n +2 shift/events.csv)" "3,,,shift,,,,,two,,,,,,0
+6,,,shift,,,,,one,,,,,,0" "a shift is an event"
 is "$(head -n 1 shift/loss.csv | sed 's/.*,//')" val_loss_v "a column for the second text"
 is "$(column shift/loss.csv val_loss_v | grep -c .)" 3 "validated on both"
 fails 1 "two texts of one name" train --steps 9 --val v.txt --val v=b.txt -o none a.txt

@@ -142,7 +142,12 @@ v_round(vf a)
 	const vf big = v_set(0x1.8p23f); /* for |a| < 2^22: adding and taking it away rounds */
 	return (a + big) - big;
 }
-ALWAYS vf v_scale2(vf a, vf n) { return (vf)((vm)a + (__builtin_convertvector(n, vm) << 23)); }
+ALWAYS vf
+v_scale2(vf a, vf n)
+{
+	typedef uint32_t bits __attribute__((vector_size(16)));
+	return (vf)((bits)a + ((bits)__builtin_convertvector(n, vm) << 23));
+}
 ALWAYS vf v_recip(vf a) { return v_set(1) / a; }
 ALWAYS vf
 v_quads(const float *p, long ld)

@@ -225,7 +225,7 @@ attention(const struct run *u, const struct layer *l, double *x)
 
 /* ---- routing ---- */
 
-/* z [N, E] */
+/* z [N, E], empty slots included */
 static double *
 scores(const struct run *u, const struct layer *l, const double *x)
 {
@@ -297,6 +297,7 @@ route(const struct run *u, int layer, double *z, double *gate)
 	const int e = l->experts, k = u->s->top_k;
 	const bool random = u->how->random || (!u->s->dense && u->s->router == ROUTER_RANDOM);
 	struct route_stat *stat = &u->r->route[layer];
+	const int living = shape_living(u->s, layer);
 	double f[e], mean[e]; /* share of the choices, mean probability */
 
 	memset(f, 0, sizeof f);
@@ -306,7 +307,7 @@ route(const struct run *u, int layer, double *z, double *gate)
 		double *p = z + t * e, sum = 0, lse;
 		int *c = u->r->choice[layer] + t * k;
 		for (int i = 0; i < e; i++)
-			p[i] /= (double)u->how->temperature;
+			p[i] = l->expert[i] ? p[i] / (double)u->how->temperature : -INFINITY;
 		if (!random)
 			choose(u, l, p, c);
 		lse = softmax(e, p);
@@ -322,7 +323,7 @@ route(const struct run *u, int layer, double *z, double *gate)
 		}
 		stat->z += lse * lse / (double)u->n;
 	}
-	stat->balance = e * dot(e, f, mean);
+	stat->balance = living * dot(e, f, mean);
 	return (double)u->how->aux.balance * stat->balance + (double)u->how->aux.z * stat->z -
 	       (double)u->how->aux.entropy * stat->entropy;
 }

@@ -8,19 +8,27 @@
 
 /* ---- checking ---- */
 
-/* Who lives where, as the events would leave it: id by layer and slot, -1 for nobody. */
+/* Who lives where, as the events would leave it: ids, -1 for nobody, and widths. */
 struct census_map {
 	const struct param *p;
-	int64_t **id;
+	int64_t **id; /* [layer][slot] */
+	int **width;
 	int64_t next;
 };
 
 static void
 map_open(struct census_map *m, const struct param *p)
 {
-	*m = (struct census_map){p, mem_zero((size_t)p->shape.layers, sizeof *m->id), p->next_id};
+	const size_t layers = (size_t)p->shape.layers;
+
+	*m = (struct census_map){.p = p, .next = p->next_id};
+	m->id = mem_zero(layers, sizeof *m->id);
+	m->width = mem_zero(layers, sizeof *m->width);
 	for (int l = 0; l < p->shape.layers; l++) {
-		m->id[l] = mem_zero((size_t)p->layer[l].experts, sizeof **m->id);
+		const size_t n = (size_t)p->layer[l].experts;
+		m->id[l] = mem_zero(n, sizeof **m->id);
+		m->width[l] = mem_zero(n, sizeof **m->width);
+		memcpy(m->width[l], p->shape.hidden[l], n * sizeof **m->width);
 		for (int e = 0; e < p->layer[l].experts; e++)
 			m->id[l][e] = p->layer[l].expert[e] ? p->layer[l].expert[e]->id : -1;
 	}
@@ -29,9 +37,12 @@ map_open(struct census_map *m, const struct param *p)
 static void
 map_close(struct census_map *m)
 {
-	for (int l = 0; l < m->p->shape.layers; l++)
+	for (int l = 0; l < m->p->shape.layers; l++) {
 		free(m->id[l]);
+		free(m->width[l]);
+	}
 	free(m->id);
+	free(m->width);
 }
 
 static int
@@ -57,22 +68,47 @@ place(const struct census_map *m, int layer, int slot)
 	       slot < m->p->layer[layer].experts;
 }
 
+/*
+ * A newborn's width where its event does not tell it: its parent's; for a mean the widest of the
+ * layer, which has peers; for a fresh one that of the model.
+ */
+static int
+width_of(const struct param *p, const struct policy_event *v, int n, const int *width, int parent)
+{
+	int widest = 0;
+
+	if (v->width > 0)
+		return v->width;
+	if (v->origin == POLICY_FRESH)
+		return p->shape.widest;
+	for (int e = 0; v->origin == POLICY_MEAN && e < n; e++)
+		widest = width[e] > widest ? width[e] : widest;
+	return v->origin == POLICY_MEAN ? widest : width[parent];
+}
+
 static int
 check_birth(struct census_map *m, const struct policy_event *v)
 {
 	const int n = m->p->layer[v->layer].experts;
 	int64_t *id = m->id[v->layer];
+	int *width = m->width[v->layer], parent = find(id, n, v->parent), peers = 0, w;
 
 	if (id[v->slot] >= 0)
 		return bad(v, " in a slot that is not empty");
 	if (v->width == 0 || v->width > 1 << 20)
 		return bad(v, " of an impossible width");
-	if (v->origin != POLICY_FRESH && find(id, n, v->parent) < 0)
+	if (v->origin != POLICY_FRESH && v->origin != POLICY_MEAN && parent < 0)
 		return bad(v, " of a parent that does not live in the layer");
-	/* a parent born in this very step has no weights yet to look at its width, only its slot */
+	/* who wrote the decision cannot have known its id */
 	if (v->parent >= m->p->next_id)
 		return bad(v, " of a parent born in the same step");
+	w = width_of(m->p, v, n, width, parent);
+	for (int e = 0; e < n; e++)
+		peers += id[e] >= 0 && width[e] == w;
+	if (v->origin == POLICY_MEAN && peers == 0)
+		return bad(v, " as the mean of peers, but there are none of that width");
 	id[v->slot] = m->next++;
+	width[v->slot] = w;
 	return 0;
 }
 
@@ -94,19 +130,22 @@ check_event(struct census_map *m, const struct policy_event *v)
 		return bad(v, " of an expert that is not there");
 	if (v->kind == POLICY_DEATH) {
 		id[v->slot] = -1;
+		m->width[v->layer][v->slot] = 0;
 	} else if (v->kind == POLICY_MOVE) {
 		if (!place(m, v->to_layer, v->to_slot) || m->id[v->to_layer][v->to_slot] >= 0)
 			return bad(v, " to a place that is not an empty slot");
 		m->id[v->to_layer][v->to_slot] = id[v->slot];
 		id[v->slot] = -1;
+		m->width[v->to_layer][v->to_slot] = m->width[v->layer][v->slot];
+		m->width[v->layer][v->slot] = 0;
 	} else if (v->kind == POLICY_MERGE) {
 		if (v->to_layer != v->layer || !place(m, v->to_layer, v->to_slot) ||
 		    v->to_slot == v->slot || id[v->to_slot] < 0)
 			return bad(v, " into nobody of the layer");
-		if (m->p->shape.hidden[v->layer][v->slot] !=
-		    m->p->shape.hidden[v->layer][v->to_slot])
+		if (m->width[v->layer][v->slot] != m->width[v->layer][v->to_slot])
 			return bad(v, " into an expert of another width");
 		id[v->slot] = -1;
+		m->width[v->layer][v->slot] = 0;
 	}
 	return 0;
 }
@@ -171,7 +210,8 @@ inherit_rows(struct rng *r, const struct tensor *from, struct tensor *to, double
 
 	if (to->rows == 0)
 		return;
-	memcpy(to->w, from->w, (size_t)(both * c) * sizeof *to->w);
+	if (from != to)
+		memcpy(to->w, from->w, (size_t)(both * c) * sizeof *to->w);
 	draw(r, (to->rows - both) * c, to->w + both * c);
 	add_noise(r, sigma, rms(from->rows * c, from->w), both * c, to->w);
 }
@@ -184,10 +224,28 @@ inherit_cols(struct rng *r, const struct tensor *from, struct tensor *to, double
 	const double scale = rms(from->rows * from->cols, from->w);
 
 	for (long i = 0; i < to->rows; i++) {
-		memcpy(to->w + i * to->cols, from->w + i * from->cols,
-		       (size_t)both * sizeof *to->w);
+		if (from != to)
+			memcpy(to->w + i * to->cols, from->w + i * from->cols,
+			       (size_t)both * sizeof *to->w);
 		add_noise(r, sigma, scale, both, to->w + i * to->cols);
 	}
+}
+
+/* Another expert of x's layer, as wide. */
+static bool
+is_peer(const struct expert *y, const struct expert *x)
+{
+	return y && y != x && y->hidden == x->hidden;
+}
+
+static int
+peers_of(const struct layer *l, const struct expert *x)
+{
+	int n = 0;
+
+	for (int e = 0; e < l->experts; e++)
+		n += is_peer(l->expert[e], x);
+	return n;
 }
 
 /* The router's tensor with a row per expert. */
@@ -197,46 +255,83 @@ route_of(struct layer *l)
 	return l->route2.rows ? &l->route2 : l->route.rows ? &l->route : NULL;
 }
 
+enum { FROM_PEERS = -1 };
+
+/* The mean of the rows, and of the biases, of the experts as wide as the one in this slot. */
+static void
+route_of_peers(const struct layer *l, const struct tensor *t, int to, float *row)
+{
+	const struct expert *x = l->expert[to];
+	const float share = 1 / (float)peers_of(l, x);
+
+	if (l->bias)
+		l->bias[to] = 0;
+	if (row)
+		memset(row, 0, (size_t)t->cols * sizeof *row);
+	for (int e = 0; e < l->experts; e++) {
+		if (!is_peer(l->expert[e], x))
+			continue;
+		if (l->bias)
+			l->bias[to] += share * l->bias[e];
+		if (row)
+			kern->axpy(t->cols, share, t->w + e * t->cols, row);
+	}
+}
+
+static void
+forget_moments(struct tensor *t, int to)
+{
+	if (t->m) {
+		memset(t->m + to * t->cols, 0, (size_t)t->cols * sizeof *t->m);
+		memset(t->v + to * t->cols, 0, (size_t)t->cols * sizeof *t->v);
+	}
+}
+
 static void
 inherit_route(struct rng *r, struct layer *l, int from, int to, double sigma)
 {
 	struct tensor *t = route_of(l);
-	float *row;
+	float *row = t ? t->w + to * t->cols : NULL;
 
-	if (l->bias)
-		l->bias[to] = from < 0 ? 0 : l->bias[from];
+	if (from == FROM_PEERS)
+		route_of_peers(l, t, to, row);
+	else if (l->bias)
+		l->bias[to] = l->bias[from];
 	if (!t)
 		return;
-	row = t->w + to * t->cols;
-	if (from < 0) {
-		draw(r, t->cols, row);
-	} else {
-		if (from != to)
-			memcpy(row, t->w + from * t->cols, (size_t)t->cols * sizeof *row);
-		add_noise(r, sigma, rms(t->cols, row), t->cols, row);
-	}
-	if (t->m) {
-		memset(t->m + to * t->cols, 0, (size_t)t->cols * sizeof *row);
-		memset(t->v + to * t->cols, 0, (size_t)t->cols * sizeof *row);
-	}
+	if (from != FROM_PEERS)
+		memcpy(row, t->w + from * t->cols, (size_t)t->cols * sizeof *row);
+	add_noise(r, sigma, rms(t->cols, row), t->cols, row);
+	forget_moments(t, to);
 }
 
-/* x = the mean of the layer's experts as wide as x. */
+static void
+draw_route(struct rng *r, struct layer *l, int to)
+{
+	struct tensor *t = route_of(l);
+
+	if (l->bias)
+		l->bias[to] = 0;
+	if (!t)
+		return;
+	draw(r, t->cols, t->w + to * t->cols);
+	forget_moments(t, to);
+}
+
+/* x = the mean of its peers. */
 static void
 mean_of_peers(const struct layer *l, struct expert *x)
 {
-	int n = 0;
+	const float share = 1 / (float)peers_of(l, x);
 
-	for (int e = 0; e < l->experts; e++)
-		n += l->expert[e] && l->expert[e] != x && l->expert[e]->hidden == x->hidden;
 	for (int e = 0; e < l->experts; e++) {
 		const struct expert *y = l->expert[e];
-		if (!y || y == x || y->hidden != x->hidden)
+		if (!is_peer(y, x))
 			continue;
-		kern->axpy(x->up.rows * x->up.cols, 1 / (float)n, y->up.w, x->up.w);
-		kern->axpy(x->down.rows * x->down.cols, 1 / (float)n, y->down.w, x->down.w);
+		kern->axpy(x->up.rows * x->up.cols, share, y->up.w, x->up.w);
+		kern->axpy(x->down.rows * x->down.cols, share, y->down.w, x->down.w);
 		if (x->gate.rows)
-			kern->axpy(x->gate.rows * x->gate.cols, 1 / (float)n, y->gate.w, x->gate.w);
+			kern->axpy(x->gate.rows * x->gate.cols, share, y->gate.w, x->gate.w);
 	}
 }
 
@@ -254,9 +349,7 @@ birth(struct param *p, struct policy_event *v, uint64_t seed)
 		if (v->parent >= 0 && l->expert[e] && l->expert[e]->id == v->parent)
 			parent = l->expert[from = e];
 	x = param_birth(p, v->layer, v->slot,
-			v->width > 0 ? v->width
-			: parent     ? parent->hidden
-				     : p->shape.widest);
+			width_of(p, v, l->experts, p->shape.hidden[v->layer], from));
 	x->parent = v->parent;
 	x->born = v->step;
 	v->expert = x->id;
@@ -265,11 +358,12 @@ birth(struct param *p, struct policy_event *v, uint64_t seed)
 		draw(&r, x->gate.rows * x->gate.cols, x->gate.w);
 		draw(&r, x->up.rows * x->up.cols, x->up.w);
 		draw(&r, x->down.rows * x->down.cols, x->down.w);
-		inherit_route(&r, l, -1, v->slot, 0);
+		draw_route(&r, l, v->slot);
 	} else {
 		if (v->origin == POLICY_MEAN) {
 			mean_of_peers(l, x);
 			parent = x;
+			from = FROM_PEERS;
 		}
 		inherit_rows(&r, &parent->gate, &x->gate, sigma);
 		inherit_rows(&r, &parent->up, &x->up, sigma);

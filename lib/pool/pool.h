@@ -13,8 +13,9 @@
  *                   first where it is narrower
  *           mean    the mean of the layer's experts of that width, then noise likewise
  *           fresh   drawn as at the start of training
- *           its router row is the parent's plus noise (fresh: drawn), its bias the parent's, its
- *           moments zero, its age zero
+ *           its router row is the parent's plus noise (mean: that of those peers; fresh: drawn),
+ *           its bias the parent's (theirs; 0), its moments zero, its age zero; a width that is not
+ *           told is the parent's (that of the layer's widest; the model's widest at the start)
  *   move    to an empty slot of another layer, with weights, moments, id and router row
  *   merge   its weights are averaged into another expert of its width, then it dies
  *   freeze, thaw   the optimizer leaves it alone, or not

@@ -192,10 +192,15 @@ recipe_check(struct recipe *r)
 		return err_set("--warmup %ld is longer than --steps %ld", r->warmup, r->steps);
 	if (r->dense && (r->bias_rate > 0 || r->router != ROUTER_LINEAR))
 		return err_set("--dense has no router");
+	if (r->router == ROUTER_RANDOM && r->bias_rate > 0)
+		return err_set("--router random has no choice for --bias-rate to move");
 	if (market_check(&r->market) != 0)
 		return -1;
 	if (r->lifecycle != LIFE_NONE && r->dense)
 		return err_set("--dense has no population for --lifecycle");
+	if (r->lifecycle != LIFE_NONE && r->market.least > 0 && r->market.least < r->top_k)
+		return err_set("--market-min %d (expected 0, or at least --top-k, %d)",
+			       r->market.least, r->top_k);
 	if (r->lifecycle != LIFE_NONE && r->census_every != r->market.interval)
 		return err_set("--census-every %ld (expected the market's --interval, %ld)",
 			       r->census_every, r->market.interval);

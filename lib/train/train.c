@@ -484,7 +484,7 @@ observe(struct loop *l)
 	}
 }
 
-/* b += rate * sign(mean load - load), then zero mean. */
+/* b += rate * sign(mean load - load), then zero mean, over the living of each layer. */
 static void
 move_bias(struct loop *l)
 {
@@ -492,16 +492,20 @@ move_bias(struct loop *l)
 
 	for (int i = 0; i < l->param->shape.layers; i++) {
 		struct layer *x = &l->param->layer[i];
+		const int living = shape_living(&l->param->shape, i);
 		double mean = 0, sum = 0;
 		for (int e = 0; e < x->experts; e++)
-			mean += load[e] / x->experts;
+			mean += load[e] / living;
 		for (int e = 0; e < x->experts; e++) {
 			double d = mean - load[e];
+			if (!x->expert[e])
+				continue;
 			x->bias[e] += (float)(l->r->bias_rate * ((d > 0) - (d < 0)));
 			sum += (double)x->bias[e];
 		}
 		for (int e = 0; e < x->experts; e++)
-			x->bias[e] -= (float)(sum / x->experts);
+			if (x->expert[e])
+				x->bias[e] -= (float)(sum / living);
 		load += x->experts;
 	}
 }
