@@ -96,7 +96,7 @@ tsan:
 	@$(MAKE) B=bin/tsan CFLAGS='$(SAN) -fsanitize=thread' check-threads
 
 # The families that compute in parallel: math, model, train; but 410 has one worker.
-THREADED = $(filter-out t/410%,$(filter t/2% t/4% t/5%,$(TESTS:$(B)/%.t=%)))
+THREADED = $(filter-out t/410%,$(filter t/2% t/4% t/5%,$(TESTS:$(B)/%=%)))
 check-threads: all $(THREADED:%=$(B)/%)
 	@prove -j2 $(wildcard t/[245]*.t) $(THREADED:%=$(B)/%)
 
