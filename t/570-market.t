@@ -49,7 +49,10 @@ function census_is(step, k, n) {
 	}
 	if (n != rows[step]) say(rows[step] " experts in the census, " n " by the events")
 }
-BEGIN { n = 0; for (l = 0; l < 2; l++) for (s = 0; s < 5; s++) { at[l, s] = n; lives[n] = l; used[n++] } }
+BEGIN {
+		for (l = n = 0; l < 2; l++)
+			for (s = 0; s < 5; s++) { at[l, s] = n; lives[n] = l; used[n++] }
+	}
 $4 == "shift" { next }
 { census_is($1); count[$4]++ }
 $4 == "death" || $4 == "move" || $4 == "keep" {
@@ -91,7 +94,8 @@ moe-market decide $rules --interval 5 one/experts.csv >decided.csv
 # What was decided, without what the pool fills in.
 decisions() {
 	awk -F, -v OFS=, 'NR == 1 || $4 == "shift" || $9 == "warm-up" { next }
-		{ print $1, $2, $3, $4, $4 == "birth" ? "" : $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
+		{ print $1, $2, $3, $4, $4 == "birth" ? "" : $5, $6, $7, $8, $9, $10, $11, $12,
+			$13, $14
 		}' "$1"
 }
 decisions one/events.csv >ran

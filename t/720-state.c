@@ -79,6 +79,7 @@ save(const char *file, const char *more)
 	last->id = 7;
 	last->parent = 0;
 	last->born = 3;
+	p->next_id = 8;
 	for (int i = 0; p->layer[0].bias && i < 2; i++)
 		p->layer[0].bias[i] = (float)i - 0.5f;
 	c->layer[0].sum[0] = (struct census_sum){5, 4, 3, 2, 1.5};
@@ -166,8 +167,9 @@ change(const struct ckpt *k, int at, enum change how, const char *to)
 	bool changed = how == NOTHING;
 
 	ckpt_out_meta(o, "format", "pt");
-	for (int i = 0; i < 4; i++) {
-		static const char *const key[] = {"recipe", "step", "ledger", "files"};
+	for (int i = 0; i < 5; i++) {
+		static const char *const key[] = {"recipe", "step", "ledger", "next_expert",
+						  "files"};
 		ckpt_out_meta(o, key[i], ckpt_meta(k, key[i]));
 	}
 	for (int i = 0; i < k->n; i++) {

@@ -242,9 +242,21 @@ has_moments(const struct ckpt *k)
 	return false;
 }
 
+/* Before memory is taken: is the expert's tensor in the file as wide as the ledger says? */
+static bool
+wide_as_told(const struct ckpt *k, int layer, int slot, int hidden)
+{
+	const struct ckpt_tensor *t;
+	char name[96];
+
+	snprintf(name, sizeof name, "model.layers.%d.mlp.experts.%d.up_proj.weight", layer, slot);
+	t = ckpt_find(k, name);
+	return t && t->dims == 2 && t->shape[0] == (uint64_t)hidden;
+}
+
 /* One line of the ledger, at *text, which moves on: who lives in a slot, and how wide. */
 static int
-get_expert(const char **text, struct param *p, bool *told)
+get_expert(const struct ckpt *k, const char **text, struct param *p, int64_t next, bool *told)
 {
 	long long id, parent, born;
 	long below;
@@ -254,7 +266,7 @@ get_expert(const char **text, struct param *p, bool *told)
 	if (sscanf(*text, "%d,%d,%lld,%lld,%lld,%d,%ld,%d%n", &layer, &slot, &id, &parent, &born,
 		   &hidden, &below, &frozen, &n) != 8 ||
 	    (*text)[n] != '\n' || layer < 0 || layer >= p->shape.layers || slot < 0 ||
-	    slot >= p->layer[layer].experts || id < 0 || id >= 1LL << 53 || hidden < 1 ||
+	    slot >= p->layer[layer].experts || id < 0 || id >= next || hidden < 1 ||
 	    hidden > 1 << 20 || below < 0 || frozen < 0 || frozen > 1)
 		return -1;
 	for (int l = 0; l < layer; l++)
@@ -264,6 +276,8 @@ get_expert(const char **text, struct param *p, bool *told)
 	told[slot] = true;
 	x = p->layer[layer].expert[slot];
 	if (!x || x->hidden != hidden) {
+		if (!wide_as_told(k, layer, slot, hidden))
+			return -1;
 		param_death(p, layer, slot);
 		x = param_birth(p, layer, slot, hidden);
 	}
@@ -299,7 +313,7 @@ get_ledger(const struct ckpt *k, struct param *p)
 		slots += (size_t)p->layer[l].experts;
 	t = told = mem_zero(slots, sizeof *told);
 	for (at += sizeof ledger_columns - 1; *at;)
-		if (get_expert(&at, p, told) != 0) {
+		if (get_expert(k, &at, p, last, told) != 0) {
 			free(told);
 			return err_set("%s: a line of the ledger makes no sense: %.*s", k->name,
 				       (int)strcspn(at, "\n"), at);
