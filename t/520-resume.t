@@ -103,7 +103,9 @@ done
 moe-train --dim 8 --layers 1 --heads 1 --experts 2 --steps 3 --seq 8 --experts-csv pipe -o early \
 	a.txt 2>err &
 pid=$!
-while ! grep -q '^SigCgt:.*[4567cdef]...$' /proc/$pid/status; do :; done
+# first it is a copy of this shell, which catches signals too
+while ! grep -q moe-train /proc/$pid/comm ||
+	! grep -q '^SigCgt:.*[4567cdef]...$' /proc/$pid/status; do :; done
 kill -TERM $pid
 status=0
 wait $pid || status=$?
