@@ -25,10 +25,6 @@ static struct args {
 	long seed;
 } args = {.output = "-", .top_k = 2};
 
-#define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
-	{                                                                                     \
-		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help \
-	}
 static const struct opt rows[] = {
 	ROW("output", 'o', OPT_TEXT, output, 0, 0, "FILE", "write here; .gz is compressed"),
 	ROW("bf16", 0, OPT_FLAG, bf16, 0, 1, NULL, "convert: float32 becomes bfloat16"),
@@ -897,42 +893,20 @@ convert(char **v, int n)
 			 : convert_ckpt(v[0]);
 }
 
-static const struct verb {
-	const char *name;
-	int least, most; /* operands */
-	int (*run)(char **, int);
-} verbs[] = {
-	{"ls", 1, 1, ls},     {"meta", 1, 2, meta},	    {"get", 2, 2, get},
-	{"diff", 2, 2, diff}, {"check", 1, INT_MAX, check}, {"convert", 1, 1, convert},
+static const struct verb verbs[] = {
+	{"ls", 1, 1, "CKPT", " output ", ls, 0},
+	{"meta", 1, 2, "CKPT [KEY]", " output ", meta, 0},
+	{"get", 2, 2, "CKPT NAME", " output ", get, 0},
+	{"diff", 2, 2, "CKPT CKPT", " output ", diff, 0},
+	{"check", 1, INT_MAX, "CKPT...", " verbose ", check, 0},
+	{"convert", 1, 1, "CKPT or MODEL.bin", " output bf16 no-optimizer hf experts top-k seed ",
+	 convert, 0},
 };
 
 static int
 run(const struct opt_many *words)
 {
-	static const char *const of_convert[] = {"bf16",    "no-optimizer", "hf",
-						 "experts", "top-k",	    "seed"};
-	const struct verb *verb = verbs, *end = verbs + sizeof verbs / sizeof *verbs;
-	int n = words->n - 1;
-
-	if (n < 0)
-		return usage("nothing to do (expected ls, meta, get, diff, check or convert)");
-	while (verb < end && strcmp(verb->name, words->v[0]) != 0)
-		verb++;
-	if (verb == end)
-		return usage("%s: no such command (expected ls, meta, get, diff, check or convert)",
-			     words->v[0]);
-	if (n < verb->least || n > verb->most)
-		return usage("%s: %d operands (expected %s%d)", verb->name, n,
-			     n > verb->most		? "at most "
-			     : verb->least < verb->most ? "at least "
-							: "",
-			     n > verb->most ? verb->most : verb->least);
-	for (size_t i = 0; verb->run != convert && i < sizeof of_convert / sizeof *of_convert; i++)
-		if (given(of_convert[i]))
-			return usage("--%s goes with convert", of_convert[i]);
-	if (verb->run != check && given("verbose"))
-		return usage("-v goes with check");
-	return verb->run(words->v + 1, n);
+	return verb_run(verbs, sizeof verbs / sizeof *verbs, &options, words, NULL);
 }
 
 int

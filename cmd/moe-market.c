@@ -15,10 +15,6 @@ static struct args {
 	bool sensitivity, verbose, help, version;
 } args = {.output = "-"};
 
-#define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
-	{                                                                                     \
-		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help \
-	}
 static const struct opt own[] = {
 	ROW("policy", 0, OPT_ENUM, policy, 0, 0, "market", "decide: who decides"),
 	ROW("stats", 0, OPT_TEXT, stats, 0, 0, "FILE",
@@ -641,65 +637,27 @@ value(char **v, int n)
 
 /* --- the command line --- */
 
-static const struct verb {
-	const char *name;
-	int least, most; /* operands */
-	const char *operands;
-	int (*run)(char **v, int n);
-	bool market;	     /* takes the market's options */
-	const char *only[3]; /* options of this program that it takes, beside those of all */
-} verbs[] = {
-	{"decide", 0, 1, "[CENSUS]", decide, true, {"policy", "stats", "verbose"}},
-	{"fitness", 0, 1, "[CENSUS]", fitness, true, {NULL}},
-	{"runs", 1, 1 << 20, "RUN...", runs, false, {NULL}},
-	{"value", 0, 3, "[SCENARIO [LOW HIGH]]", value, false, {"sensitivity"}},
+static const struct verb verbs[] = {
+	{"decide", 0, 1, "[CENSUS]", " output recipe policy stats verbose ", decide, MARKET_ROWS},
+	{"fitness", 0, 1, "[CENSUS]", " output recipe ", fitness, MARKET_ROWS},
+	{"runs", 1, INT_MAX, "RUN...", " output ", runs, 0},
+	{"value", 0, 3, "[SCENARIO [LOW HIGH]]", " output sensitivity ", value, 0},
 };
-enum { VERBS = sizeof verbs / sizeof *verbs };
 
-/* An option that was given and that the verb has no use for; NULL: none. */
-static const char *
-stray(const struct verb *verb)
+/* The options of a recipe are read before the market is looked at. */
+static int
+check(const struct verb *v, char **operands, int n)
 {
-	static const char *const all[] = {"output", "recipe", "help", "version"};
-
-	for (int i = 0; i < table.n; i++) {
-		const char *name = rows[i].name;
-		bool takes = i < MARKET_ROWS && verb->market;
-		for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-			takes |= !strcmp(name, all[k]);
-		for (int k = 0; k < 3; k++)
-			takes |= verb->only[k] && !strcmp(name, verb->only[k]);
-		if (!takes && opt_given(&table, name))
-			return name;
-	}
-	return NULL;
+	(void)v, (void)operands, (void)n;
+	if (args.book && opt_read(&table, args.book) != 0)
+		return usage("%s", err_text());
+	return market_check(&args.market) != 0 ? usage("%s", err_text()) : 0;
 }
 
 static int
 run(const struct opt_many *words)
 {
-	const struct verb *verb = NULL;
-	const char *option;
-	int n = words->n - 1;
-
-	for (int i = 0; words->n && i < VERBS; i++)
-		if (!strcmp(words->v[0], verbs[i].name))
-			verb = &verbs[i];
-	if (!words->n)
-		return usage("no command (expected decide, fitness, runs or value)");
-	if (!verb)
-		return usage("unknown command \"%.60s\" (expected decide, fitness, runs or value)",
-			     words->v[0]);
-	if (args.book && opt_read(&table, args.book) != 0)
-		return usage("%s", err_text());
-	if ((option = stray(verb)))
-		return usage("%s: no use for option --%s", verb->name, option);
-	if (n < verb->least || n > verb->most)
-		return usage("%s: %d operand%s (expected %s)", verb->name, n, n == 1 ? "" : "s",
-			     verb->operands);
-	if (market_check(&args.market) != 0)
-		return usage("%s", err_text());
-	return verb->run(words->v + 1, n);
+	return verb_run(verbs, sizeof verbs / sizeof *verbs, &table, words, check);
 }
 
 int

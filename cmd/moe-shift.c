@@ -42,10 +42,6 @@ static struct args {
 	  .accum = 1,
 	  .steps = 1000};
 
-#define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
-	{                                                                                     \
-		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help \
-	}
 static const struct opt rows[] = {
 	ROW("cycles", 0, OPT_INT, cycles, 1, 1 << 20, "N", "times that each domain has its turn"),
 	ROW("period", 0, OPT_INTS, period, 1, INT_MAX, "STEPS[,STEPS...]",
@@ -1171,53 +1167,30 @@ memory(char **v, int n)
 
 /* --- the command line --- */
 
-static const struct verb {
-	const char *name;
-	int least; /* operands */
-	int (*run)(char **, int);
-	const char *options; /* that go with it, besides those that go with all */
-} verbs[] = {
-	{"plan", 1, plan, " cycles period order warmup no-return format seed "},
-	{"stream", 0, stream, " recipe batch seq accum val-frac steps from shifts seed "},
-	{"score", 1, score_runs, " metric level hold smooth shift scratch scratch-self "},
-	{"memory", 1, memory, " by dormant shift "},
+static const struct verb verbs[] = {
+	{"plan", 1, INT_MAX, "[NAME=]DATA...",
+	 " output cycles period order warmup no-return format seed ", plan, 0},
+	{"stream", 0, INT_MAX, "[[NAME=]DATA[@STEP]...]",
+	 " output recipe batch seq accum val-frac steps from shifts seed ", stream, 0},
+	{"score", 1, INT_MAX, "RUN or LOSS.CSV, ...",
+	 " output metric level hold smooth shift scratch scratch-self ", score_runs, 0},
+	{"memory", 1, INT_MAX, "RUN, EXPERTS.CSV or CKPT, ...", " output by dormant shift ", memory,
+	 0},
 };
 
-/* The options fit the verb and its n operands: 0, or 2 with a message. */
 static int
-check(const struct verb *v, int n)
+check(const struct verb *v, char **operands, int n)
 {
-	for (int i = 0; i < options.n; i++) {
-		const char *name = rows[i].name;
-		char *word = mem_text(" %s ", name);
-		bool fits = strstr(v->options, word) || strcmp(name, "output") == 0;
-
-		free(word);
-		if (given(name) && !fits)
-			return usage("--%s does not go with %s", name, v->name);
-	}
-	if (args.scratch_self && args.scratch.n > 0)
-		return usage("--scratch and --scratch-self do not go together");
-	if (n < v->least)
-		return usage("%s: nothing to work on (expected operands)", v->name);
-	return 0;
+	(void)v, (void)operands, (void)n;
+	return args.scratch_self && args.scratch.n > 0
+		       ? usage("--scratch and --scratch-self do not go together")
+		       : 0;
 }
 
 static int
 run(const struct opt_many *words)
 {
-	const struct verb *v = verbs, *end = verbs + sizeof(verbs) / sizeof(verbs[0]);
-	int status;
-
-	if (words->n == 0)
-		return usage("nothing to do (expected plan, stream, score or memory)");
-	while (v < end && strcmp(v->name, words->v[0]) != 0)
-		v++;
-	if (v == end)
-		return usage("%s: no such command (expected plan, stream, score or memory)",
-			     words->v[0]);
-	status = check(v, words->n - 1);
-	return status ? status : v->run(words->v + 1, words->n - 1);
+	return verb_run(verbs, sizeof verbs / sizeof *verbs, &options, words, check);
 }
 
 int

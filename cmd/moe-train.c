@@ -27,10 +27,6 @@ static struct args {
 	bool verbose, greedy, dry_run, selftest, help, version;
 } args = {.ckpt_every = 250, .tokens = 256, .temp = 1};
 
-#define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
-	{                                                                                     \
-		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help \
-	}
 static const struct opt ambient[] = {
 	ROW("output", 'o', OPT_TEXT, dir, 0, 0, "RUN", "the run's directory"),
 	ROW("recipe", 'c', OPT_TEXT, book, 0, 0, "FILE", "read options, one \"name value\" a line"),

@@ -4,11 +4,14 @@
 #include "base/opt.h"
 #include "base/version.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* What every program does alike: messages, usage, an end that tells if stdout was written. */
@@ -100,6 +103,75 @@ program(struct opt_table *t, const bool *help, const bool *version, int argc, ch
 	free(words.v);
 	opt_free(t);
 	return status;
+}
+
+/* A row of a program's table of options: the value is a member of its struct args. */
+#define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
+	{                                                                                     \
+		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help \
+	}
+
+/* Programs of several commands: the first word names one, the others are its operands. */
+struct verb {
+	const char *name;
+	int least, most;      /* operands */
+	const char *operands; /* in words, for messages: "RUN..." */
+	const char *options;  /* that go with it, besides -h and -V: " output seed " */
+	int (*run)(char **operands, int n);
+	int rows; /* the first rows of the table go with it, too */
+};
+
+static inline bool
+verb_takes(const struct verb *v, const struct opt_table *t, int row)
+{
+	char word[80];
+
+	snprintf(word, sizeof word, " %s ", t->row[row].name);
+	return row < v->rows || strstr(v->options, word) || strstr(" help version ", word);
+}
+
+/* The names of all, for messages: "plan, stream or score". */
+static inline const char *
+verb_names(const struct verb *v, int n)
+{
+	static char names[400];
+	size_t at = 0;
+
+	for (int i = 0; i < n && at < sizeof names; i++)
+		at += (size_t)snprintf(names + at, sizeof names - at, "%s%s",
+				       !i	   ? ""
+				       : i + 1 < n ? ", "
+						   : " or ",
+				       v[i].name);
+	return names;
+}
+
+/*
+ * Find the command among n, see that operands and options go with it, and do it: its status, or
+ * that of a usage message.  `check`, unless NULL, is asked before: 0 to go on.
+ */
+static inline int
+verb_run(const struct verb *v, int n, const struct opt_table *t, const struct opt_many *words,
+	 int (*check)(const struct verb *v, char **operands, int n))
+{
+	const struct verb *end = v + n, *all = v;
+	int operands = words->n - 1, status;
+
+	if (words->n == 0)
+		return usage("nothing to do (expected %s)", verb_names(v, n));
+	while (v < end && strcmp(v->name, words->v[0]) != 0)
+		v++;
+	if (v == end)
+		return usage("%.60s: no such command (expected %s)", words->v[0],
+			     verb_names(all, n));
+	for (int i = 0; i < t->n; i++)
+		if (opt_given(t, t->row[i].name) && !verb_takes(v, t, i))
+			return usage("--%s does not go with %s", t->row[i].name, v->name);
+	if (operands < v->least || operands > v->most)
+		return usage("%s: %d operand%s (expected %s)", v->name, operands,
+			     operands == 1 ? "" : "s", *v->operands ? v->operands : "none");
+	status = check ? check(v, words->v + 1, operands) : 0;
+	return status ? status : v->run(words->v + 1, operands);
 }
 
 #endif

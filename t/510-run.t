@@ -2,28 +2,13 @@
 # moe-train: what a run leaves behind, and when it begins, repeats, extends or is refused.
 . t/lib.sh
 
-# About N bytes of words drawn by a generator that starts at SEED.
-words() {
-	awk -v n="$1" -v s="$2" 'BEGIN {
-		while (k < n) {
-			s = (s * 1103515245 + 12345) % 2147483648
-			w = "w" int(s / 65536) % 97 (s % 7 ? " " : "\n")
-			printf "%s", w
-			k += length(w)
-		}
-	}'
-}
 tiny='-j1 --dim 16 --layers 2 --heads 2 --experts 4 --hidden 24 --seq 16 --batch 4'
 train() {
 	moe-train $tiny "$@"
 }
-# Rows of a CSV below its header; one column of it.
+# Rows of a CSV below its header.
 rows() {
 	tail -n +2 "$1" | wc -l
-}
-column() {
-	awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next }
-		{ print $c }' "$1"
 }
 # Tests that all files of two runs are equal.
 same_run() {

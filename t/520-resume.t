@@ -2,16 +2,6 @@
 # moe-train: workers, checkpoints, kills and interrupts leave no trace in the bytes of a run.
 . t/lib.sh
 
-words() {
-	awk -v n="$1" -v s="$2" 'BEGIN {
-		while (k < n) {
-			s = (s * 1103515245 + 12345) % 2147483648
-			w = "w" int(s / 65536) % 97 (s % 7 ? " " : "\n")
-			printf "%s", w
-			k += length(w)
-		}
-	}'
-}
 # Everything that a run may write: shifts of data, trace, census, biases.
 train() {
 	$run moe-train --dim 24 --layers 2 --heads 2 --experts 4,6 --hidden 24 --seq 24 --batch 4 \

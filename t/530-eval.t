@@ -2,20 +2,6 @@
 # moe-train --eval and --sample: what a checkpoint computes, by itself and beside its run.
 . t/lib.sh
 
-words() {
-	awk -v n="$1" -v s="$2" 'BEGIN {
-		while (k < n) {
-			s = (s * 1103515245 + 12345) % 2147483648
-			w = "w" int(s / 65536) % 97 (s % 7 ? " " : "\n")
-			printf "%s", w
-			k += length(w)
-		}
-	}'
-}
-column() {
-	awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next }
-		{ print $c }' "$1"
-}
 # Whether awk's EXPRESSION holds for the row of --eval in FILE: t l b p a are its fields.
 holds() {
 	awk -F, 'NR == 2 { t = $1; l = $2; b = $3; p = $4; a = $5; found = '"$1"' }

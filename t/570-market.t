@@ -3,16 +3,6 @@
 # the census, and that workers and kills leave no trace in the bytes of a run.
 . t/lib.sh
 
-words() {
-	awk -v n="$1" -v s="$2" 'BEGIN {
-		while (k < n) {
-			s = (s * 1103515245 + 12345) % 2147483648
-			w = "w" int(s / 65536) % 97 (s % 7 ? " " : "\n")
-			printf "%s", w
-			k += length(w)
-		}
-	}'
-}
 model='--dim 16 --layers 2 --heads 2 --hidden 24 --seq 16 --batch 4 --steps 200 --lr 0.005'
 plain="$model --experts 5"
 rules='--fitness B --grace 3 --kappa 0.8 --market-warmup 20 --persistence 2 --width-step 0.3

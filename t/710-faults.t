@@ -3,16 +3,6 @@
 # overflow.  Each time one clear line, the right exit status, and nothing lost.
 . t/lib.sh
 
-words() {
-	awk -v n="$1" -v s="$2" 'BEGIN {
-		while (k < n) {
-			s = (s * 1103515245 + 12345) % 2147483648
-			w = "w" int(s / 65536) % 97 (s % 7 ? " " : "\n")
-			printf "%s", w
-			k += length(w)
-		}
-	}'
-}
 train() {
 	moe-train -j1 --dim 16 --layers 2 --heads 2 --experts 2 --hidden 16 --seq 16 --batch 4 "$@"
 }

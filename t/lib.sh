@@ -7,6 +7,8 @@
 #	same FILE FILE NAME            equal bytes
 #	is GOT WANT NAME               equal texts
 #	skip_all REASON                instead of any test
+#	words BYTES SEED               text to train on
+#	column FILE NAME               the values of a CSV's column
 #
 # $T is a directory of the test's own, removed at its end; $B is where the programs were built.
 # Tests may stand in a pipe or a subshell: they are counted in a file.
@@ -15,6 +17,7 @@ LC_ALL=C
 B=${B:-bin}
 case $B in /*) PATH=$B:$PATH ;; *) PATH=$PWD/$B:$PATH ;; esac
 export LC_ALL B PATH
+unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that runs the tests
 T=$(mktemp -d "${TMPDIR:-/tmp}/moe-test.XXXXXX") || exit 1
 trap 'rm -rf "$T"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -78,6 +81,24 @@ is() {
 	else
 		fail "$3" "\"$2\"" "\"$1\""
 	fi
+}
+
+# words BYTES SEED: about so much text of words drawn from a generator.
+words() {
+	awk -v n="$1" -v s="$2" 'BEGIN {
+		while (k < n) {
+			s = (s * 1103515245 + 12345) % 2147483648
+			w = "w" int(s / 65536) % 97 (s % 7 ? " " : "\n")
+			printf "%s", w
+			k += length(w)
+		}
+	}'
+}
+
+# column FILE NAME: the values of a CSV's column, below its header.
+column() {
+	awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next }
+		{ print $c }' "$1"
 }
 
 skip_all() {
