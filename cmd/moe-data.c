@@ -1,13 +1,15 @@
-/* moe-data: find real text on this machine, turn text into tokens and back, pack tokens. */
+/* moe-data: find text, turn it into tokens and back, pack tokens; make chaotic sequences. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "data/bpe.h"
+#include "data/chaos.h"
 #include "data/text.h"
 #include "data/tokens.h"
 #include "io/table.h"
 #include "program.h"
 #include <inttypes.h>
 #include <limits.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -17,8 +19,12 @@ static struct args {
 	char *output, *bpe, *gpt2, *llama2;
 	size_t limit;
 	int vocab;
-	bool help, version;
-} args = {.output = "-"};
+	long tokens, seed;
+	double parameter;
+	int bins, every;
+	char *floor;
+	bool pack, help, version;
+} args = {.output = "-", .seed = 1};
 
 static const struct opt rows[] = {
 	ROW("output", 'o', OPT_TEXT, output, 0, 0, "FILE", "write here; .gz is compressed"),
@@ -28,6 +34,16 @@ static const struct opt rows[] = {
 	ROW("gpt2", 0, OPT_TEXT, gpt2, 0, 0, "VOCAB",
 	    "tokens of GPT-2; MERGES is the first operand"),
 	ROW("llama2", 0, OPT_TEXT, llama2, 0, 0, "FILE", "tokens of a tokenizer of llama2.c"),
+	ROW("tokens", 0, OPT_LONG, tokens, 1, 0x1p32, "N", "chaos: length of the sequence"),
+	ROW("bins", 0, OPT_INT, bins, 2, CHAOS_BINS, "V", "chaos: tokens known, 64 unless told"),
+	ROW("every", 0, OPT_INT, every, 1, CHAOS_EVERY, "STEPS",
+	    "chaos: from token to token; else as usual for the system"),
+	ROW("parameter", 0, OPT_REAL, parameter, 0, 1e9, "X",
+	    "chaos: of the system; else the usual one"),
+	ROW("pack", 0, OPT_FLAG, pack, 0, 1, NULL, "chaos: packed tokens instead of bytes"),
+	ROW("floor", 0, OPT_TEXT, floor, 0, 0, "FILE",
+	    "chaos: CSV of what the best predictor would lose"),
+	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", "chaos: of the start and of all chance"),
 	ROW("help", 'h', OPT_FLAG, help, 0, 1, NULL, "print this"),
 	ROW("version", 'V', OPT_FLAG, version, 0, 1, NULL, "print the version"),
 };
@@ -39,6 +55,7 @@ static struct opt_table options = {
 		    "moe-data encode TABLE [-o FILE] [TEXT...]\n"
 		    "moe-data decode TABLE [-o FILE] [TOKENS]\n"
 		    "moe-data pack TABLE -o FILE TEXT...\n"
+		    "moe-data chaos --tokens N [options] [-o FILE] SYSTEM\n"
 		    "where TABLE is --bpe FILE, --gpt2 VOCAB MERGES or --llama2 FILE\n",
 	.row = rows,
 	.n = sizeof(rows) / sizeof(rows[0]),
@@ -358,7 +375,7 @@ pack(char **v, int n)
 	return r;
 }
 
-/* --- the command line --- */
+/* --- chaos --- */
 
 static bool
 given(const char *name)
@@ -366,12 +383,110 @@ given(const char *name)
 	return opt_given(&options, name);
 }
 
+static void
+quantity(struct row *r, const char *name, double nats)
+{
+	row_text(r, name);
+	row_real(r, nats);
+	row_real(r, nats / log(2));
+	row_end(r);
+}
+
+/* Steps that give the exponents two or three digits; tokens that a plain predictor learns from. */
+enum { FLOOR_STEPS = 1000000, FLOOR_TOKENS = 1 << 19 };
+
+static int
+write_floor(const struct chaos *c, const uint32_t *v, size_t n)
+{
+	struct chaos_floor f;
+	struct row r = {0};
+
+	if (!args.floor)
+		return 0;
+	if (chaos_floor(c, FLOOR_STEPS, &f) != 0 || !(r.f = file_create(args.floor)))
+		return -1;
+	row_header(&r, "quantity,nats,bits");
+	for (int i = 0; i < f.exponents; i++) {
+		char name[32];
+		snprintf(name, sizeof name, "exponent_%d", i + 1);
+		quantity(&r, name, f.exponent[i] * f.unit);
+	}
+	quantity(&r, "positive_exponents", f.positive);
+	quantity(&r, "switching", f.switching);
+	quantity(&r, f.exact ? "floor" : "floor_at_most", f.bound);
+	quantity(&r, "reached", chaos_reached(v, n < FLOOR_TOKENS ? n : FLOOR_TOKENS, c->bins));
+	quantity(&r, "uniform", log(c->bins));
+	return file_close(r.f);
+}
+
+static int
+write_sequence(const struct chaos *c, const uint32_t *v, size_t n)
+{
+	struct file *f;
+	unsigned char *p;
+	int bad;
+
+	if (args.pack)
+		return tokens_pack(args.output, c->bins, v, n);
+	if (!(f = file_replace(args.output)))
+		return -1;
+	p = mem_zero(n, 1);
+	for (size_t i = 0; i < n; i++)
+		p[i] = (unsigned char)v[i];
+	bad = file_write(f, p, n);
+	free(p);
+	if (bad == 0)
+		return file_commit(f);
+	file_abandon(f);
+	return -1;
+}
+
+static int
+chaos(char **v, int n)
+{
+	int s = 0;
+	struct chaos c;
+	uint32_t *tokens;
+	int status;
+
+	while (n > 0 && s < CHAOS_COUNT && strcmp(v[0], chaos_name((enum chaos_system)s)) != 0)
+		s++;
+	if (n == 0 || s == CHAOS_COUNT)
+		return usage("chaos: %s (expected " CHAOS_SYSTEMS ")",
+			     n ? "no such system" : "of which system?");
+	if (!args.tokens)
+		return usage("chaos: how many tokens? (expected --tokens N)");
+	c = chaos_usual((enum chaos_system)s);
+	c.seed = (uint64_t)args.seed;
+	c.p = given("parameter") ? args.parameter : c.p;
+	c.bins = given("bins") ? args.bins : c.bins;
+	c.every = given("every") ? args.every : c.every;
+	if (!args.pack && c.bins > 256)
+		return usage("chaos: --bins %d are more than bytes (expected at most 256, or "
+			     "--pack)",
+			     c.bins);
+	if (args.pack && strcmp(args.output, "-") == 0 && isatty(STDOUT_FILENO))
+		return usage("packed tokens are no text for a terminal (expected -o FILE)");
+	if (args.floor && strcmp(args.floor, args.output) == 0)
+		return usage("chaos: --floor and --output are the same file");
+	tokens = mem_zero((size_t)args.tokens, sizeof *tokens);
+	status = chaos_run(&c, (size_t)args.tokens, tokens) != 0 ||
+				 write_floor(&c, tokens, (size_t)args.tokens) != 0
+			 ? -1
+			 : write_sequence(&c, tokens, (size_t)args.tokens);
+	free(tokens);
+	return status;
+}
+
+/* --- the command line --- */
+
 static const struct verb verbs[] = {
 	{"text", 0, 1, "[NAME]", " output limit ", text, 0},
 	{"bpe", 1, INT_MAX, "TEXT...", " output vocab ", train, 0},
 	{"encode", 0, INT_MAX, "[TEXT...]", " output bpe gpt2 llama2 ", encode, 0},
 	{"decode", 0, 2, "[TOKENS]", " output bpe gpt2 llama2 ", decode, 0},
 	{"pack", 1, INT_MAX, "TEXT...", " output bpe gpt2 llama2 ", pack, 0},
+	{"chaos", 0, 1, "SYSTEM", " output tokens bins every parameter pack floor seed ", chaos, 0},
 };
 
 /* A command that works with a table of tokens has one, and operands beside it. */
