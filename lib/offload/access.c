@@ -1,0 +1,400 @@
+#include "offload/access.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "io/table.h"
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* While reading, layer and expert stand in one word, for the items of a layer are not known. */
+enum { SHIFT = 16 };
+
+struct row_of {
+	long turn, phase, step, layer, expert, bytes;
+};
+
+/* What is known of a layer while reading. */
+struct level {
+	int experts;
+	uint32_t *stamp; /* [experts] the last step that had it, numbered from 1 */
+	long bytes;
+};
+
+/* A row of a prompt, kept until its batch is complete. */
+struct word {
+	int part;
+	long step;
+	uint32_t what;
+	int order; /* in the file, for an order that does not depend on qsort */
+};
+
+struct reader {
+	struct table *table;
+	const char *file;
+	int column[6]; /* of struct row_of, -1: absent */
+	long most_layers, most_experts;
+	struct access_trace *t;
+	struct level *level; /* [t->depth] */
+	long room[2];	     /* of play.item, play.turn */
+	uint32_t stamp;	     /* of the step that is being read */
+	int part;	     /* of the conversation */
+	struct row_of last;  /* the row before; phase -1: none yet */
+	struct word *prompt;
+	long prompts, prompt_room;
+	long batch; /* where the prompt begins that is being read */
+};
+
+static const char *const columns[] = {"turn", "phase", "step", "layer", "expert", "expert_bytes"};
+
+/* --- lists --- */
+
+static void
+begin_turn(struct access_list *l, long *room, struct access_turn turn)
+{
+	if (l->turns + 1 >= *room) {
+		*room = *room ? 2 * *room : 1024;
+		l->turn = mem_grow(l->turn, (size_t)*room, sizeof *l->turn);
+	}
+	turn.begin = l->n;
+	l->turn[l->turns++] = turn;
+}
+
+static void
+add_item(struct access_list *l, long *room, uint32_t what)
+{
+	if (l->n >= *room) {
+		*room = *room ? 2 * *room : 4096;
+		l->item = mem_grow(l->item, (size_t)*room, sizeof *l->item);
+	}
+	l->item[l->n++] = what;
+}
+
+static void
+end_list(struct access_list *l)
+{
+	if (!l->turn)
+		l->turn = mem_zero(1, sizeof *l->turn);
+	l->turn[l->turns] = (struct access_turn){.begin = l->n};
+}
+
+/* --- layers and experts --- */
+
+static struct level *
+level_of(struct reader *r, long layer)
+{
+	struct access_trace *t = r->t;
+
+	if (layer >= t->depth) {
+		r->level = mem_grow(r->level, (size_t)layer + 1, sizeof *r->level);
+		for (; t->depth <= layer; t->depth++)
+			r->level[t->depth] = (struct level){0};
+	}
+	return &r->level[layer];
+}
+
+/* Whether this step has not had the expert yet. */
+static bool
+first_of_step(struct reader *r, const struct row_of *row)
+{
+	struct level *l = level_of(r, row->layer);
+	bool first;
+
+	if (row->expert >= l->experts) {
+		const int n = (int)row->expert + 1;
+		l->stamp = mem_grow(l->stamp, (size_t)n, sizeof *l->stamp);
+		memset(l->stamp + l->experts, 0, (size_t)(n - l->experts) * sizeof *l->stamp);
+		l->experts = n;
+	}
+	if (row->bytes > l->bytes)
+		l->bytes = row->bytes;
+	first = l->stamp[row->expert] != r->stamp;
+	l->stamp[row->expert] = r->stamp;
+	return first;
+}
+
+/* --- the prompt --- */
+
+static int
+by_layer(const void *a, const void *b)
+{
+	const struct word *x = a, *y = b;
+	const uint32_t i = x->what >> SHIFT, k = y->what >> SHIFT;
+
+	return i != k ? (i > k) - (i < k) : (x->order > y->order) - (x->order < y->order);
+}
+
+static int
+by_step(const void *a, const void *b)
+{
+	const struct word *x = a, *y = b;
+
+	if (x->part != y->part)
+		return x->part - y->part;
+	if (x->step != y->step)
+		return (x->step > y->step) - (x->step < y->step);
+	return by_layer(a, b);
+}
+
+static void
+keep_word(struct reader *r, const struct row_of *row)
+{
+	if (r->prompts == r->prompt_room) {
+		r->prompt_room = r->prompt_room ? 2 * r->prompt_room : 1024;
+		r->prompt = mem_grow(r->prompt, (size_t)r->prompt_room, sizeof *r->prompt);
+	}
+	r->prompt[r->prompts] = (struct word){.part = r->part,
+					      .step = row->step,
+					      .what = (uint32_t)(row->layer << SHIFT | row->expert),
+					      .order = (int)r->prompts};
+	r->prompts++;
+}
+
+/* The prompt that has been read becomes one batch of accesses. */
+static void
+end_batch(struct reader *r)
+{
+	struct access_list *play = &r->t->play;
+	struct row_of row = {.layer = -1};
+
+	if (r->batch == r->prompts)
+		return;
+	qsort(r->prompt + r->batch, (size_t)(r->prompts - r->batch), sizeof *r->prompt, by_layer);
+	r->stamp++;
+	for (; r->batch < r->prompts; r->batch++) {
+		const uint32_t what = r->prompt[r->batch].what;
+		const bool new_layer = row.layer != what >> SHIFT;
+		row.layer = what >> SHIFT;
+		row.expert = what & (ACCESS_EXPERTS - 1);
+		if (new_layer)
+			begin_turn(play, &r->room[1],
+				   (struct access_turn){.step = (int)r->stamp,
+							.layer = (int)row.layer,
+							.part = r->prompt[r->batch].part,
+							.warm = true});
+		if (first_of_step(r, &row))
+			add_item(play, &r->room[0], what);
+	}
+}
+
+/* --- rows --- */
+
+static int
+wrong(const struct reader *r, const char *what, long found, const char *expected)
+{
+	return err_set("%s:%ld: %s %ld (expected %s)", r->file, table_line(r->table), what, found,
+		       expected);
+}
+
+static int
+check_order(const struct reader *r, const struct row_of *row)
+{
+	const struct row_of *last = &r->last;
+
+	if (last->phase < 0 || row->turn > last->turn)
+		return 0;
+	if (row->turn < last->turn)
+		return wrong(r, "the conversation goes back to turn", row->turn, "turns in order");
+	if (row->phase < last->phase)
+		return wrong(r, "a row of the prompt after the decoded ones of turn", row->turn,
+			     "phase 0 before phase 1");
+	if (row->phase == last->phase && row->phase == 1 && row->step < last->step)
+		return wrong(r, "decoding goes back to step", row->step, "steps in order");
+	return 0;
+}
+
+static void
+add_decoded(struct reader *r, const struct row_of *row)
+{
+	const struct row_of *last = &r->last;
+	struct access_list *play = &r->t->play;
+	const bool step = last->phase != 1 || row->step != last->step || row->turn != last->turn;
+
+	r->stamp += step;
+	r->t->steps += step;
+	if (step || row->layer != last->layer)
+		begin_turn(play, &r->room[1],
+			   (struct access_turn){.step = (int)r->stamp,
+						.layer = (int)row->layer,
+						.part = r->part});
+	if (first_of_step(r, row))
+		add_item(play, &r->room[0], (uint32_t)(row->layer << SHIFT | row->expert));
+}
+
+/* A whole number in [0, hi]; nearly all are a few digits. */
+static int
+whole(const struct reader *r, int i, long hi, long *out)
+{
+	const char *s;
+	long v = 0;
+	int k = 0;
+
+	if (r->column[i] < 0)
+		return 0;
+	s = table_text(r->table, r->column[i]);
+	for (; k < 9 && s[k] >= '0' && s[k] <= '9'; k++)
+		v = 10 * v + (s[k] - '0');
+	if (!k || s[k] || v > hi)
+		return table_long(r->table, r->column[i], 0, hi, out);
+	*out = v;
+	return 0;
+}
+
+static int
+read_row(struct reader *r)
+{
+	struct row_of row = {.phase = 1};
+
+	if (whole(r, 0, LONG_MAX, &row.turn) || whole(r, 1, 1, &row.phase) ||
+	    whole(r, 2, LONG_MAX, &row.step) || whole(r, 3, r->most_layers - 1, &row.layer) ||
+	    whole(r, 4, r->most_experts - 1, &row.expert) || whole(r, 5, LONG_MAX, &row.bytes) ||
+	    check_order(r, &row))
+		return -1;
+	if (r->last.phase >= 0 && row.turn > r->last.turn) {
+		end_batch(r);
+		r->part++;
+	}
+	if (!row.phase) {
+		keep_word(r, &row);
+		if (level_of(r, row.layer)->bytes < row.bytes)
+			level_of(r, row.layer)->bytes = row.bytes;
+	} else {
+		end_batch(r);
+		add_decoded(r, &row);
+	}
+	r->last = row;
+	return 0;
+}
+
+static int
+read_rows(struct reader *r)
+{
+	int got;
+
+	for (int i = 0; i < 6; i++) {
+		const bool needed = i >= 2 && i <= 4;
+		r->column[i] = needed ? table_require(r->table, columns[i])
+				      : table_column(r->table, columns[i]);
+		if (needed && r->column[i] < 0)
+			return -1;
+	}
+	while ((got = table_next(r->table)) > 0)
+		if (read_row(r) < 0)
+			return -1;
+	end_batch(r);
+	return got;
+}
+
+/* --- the end --- */
+
+/* Items get their numbers: layers have as many as their highest expert tells. */
+static int
+number_items(struct reader *r)
+{
+	struct access_trace *t = r->t;
+
+	t->first = mem_zero((size_t)t->depth + 1, sizeof *t->first);
+	t->bytes = mem_zero((size_t)t->depth, sizeof *t->bytes);
+	for (int l = 0; l < t->depth; l++) {
+		const struct level *v = &r->level[l];
+		t->first[l + 1] = t->first[l] + v->experts;
+		t->bytes[l] = v->bytes;
+		t->layers += v->experts > 0;
+		t->experts = v->experts > t->experts ? v->experts : t->experts;
+	}
+	t->items = t->first[t->depth];
+	if (t->items > ACCESS_ITEMS)
+		return err_set("%s: %ld experts in all layers (expected at most %d)", r->file,
+			       t->items, ACCESS_ITEMS);
+	return 0;
+}
+
+static void
+renumber(const struct access_trace *t, struct access_list *l)
+{
+	for (long i = 0; i < l->n; i++)
+		l->item[i] = (uint32_t)(t->first[l->item[i] >> SHIFT] +
+					(l->item[i] & (ACCESS_EXPERTS - 1)));
+}
+
+static void
+list_prompt(struct reader *r)
+{
+	struct access_list *l = &r->t->prompt;
+	long room[2] = {0};
+	int step = 0;
+
+	qsort(r->prompt, (size_t)r->prompts, sizeof *r->prompt, by_step);
+	for (long i = 0; i < r->prompts; i++) {
+		const struct word *w = &r->prompt[i], *before = i ? w - 1 : NULL;
+		const bool token = !before || w->step != before->step || w->part != before->part;
+		step += token;
+		if (token || w->what >> SHIFT != before->what >> SHIFT)
+			begin_turn(l, &room[1],
+				   (struct access_turn){.step = step,
+							.layer = (int)(w->what >> SHIFT),
+							.part = w->part,
+							.warm = true});
+		add_item(l, &room[0], w->what);
+	}
+}
+
+static int
+complete(struct reader *r)
+{
+	struct access_trace *t = r->t;
+
+	if (!t->steps)
+		return err_set("%s: nothing to count (expected decoded rows, of phase 1)", r->file);
+	if (t->play.n >= UINT32_MAX)
+		return err_set("%s: %ld accesses (expected less than 2^32)", r->file, t->play.n);
+	if (number_items(r) < 0)
+		return -1;
+	list_prompt(r);
+	renumber(t, &t->play);
+	renumber(t, &t->prompt);
+	end_list(&t->play);
+	end_list(&t->prompt);
+	for (long i = 0; i < t->play.turns; i++)
+		if (!t->play.turn[i].warm) {
+			t->counted_turns++;
+			t->counted += t->play.turn[i + 1].begin - t->play.turn[i].begin;
+		}
+	return 0;
+}
+
+struct access_trace *
+access_read(const char *file, int layers, int experts)
+{
+	struct access_trace *t = mem_zero(1, sizeof *t);
+	struct reader r = {.file = file,
+			   .t = t,
+			   .most_layers = layers > 0 ? layers : ACCESS_LAYERS,
+			   .most_experts = experts > 0 ? experts : ACCESS_EXPERTS,
+			   .last.phase = -1};
+
+	r.table = table_open(file);
+	if (!r.table || read_rows(&r) < 0 || complete(&r) < 0)
+		t = NULL;
+	for (int l = 0; l < r.t->depth; l++)
+		free(r.level[l].stamp);
+	if (!t)
+		access_free(r.t);
+	table_close(r.table);
+	free(r.level);
+	free(r.prompt);
+	return t;
+}
+
+void
+access_free(struct access_trace *t)
+{
+	if (!t)
+		return;
+	free(t->first);
+	free(t->bytes);
+	free(t->play.item);
+	free(t->play.turn);
+	free(t->prompt.item);
+	free(t->prompt.turn);
+	free(t);
+}

@@ -1,0 +1,265 @@
+/* Traces as accesses; LRU, LFU, decay and MIN against cases worked out by hand and brute force. */
+#include "base/err.h"
+#include "base/rng.h"
+#include "offload/replay.h"
+#include "tap.h"
+#include "temp.h"
+
+static struct access_trace *
+trace(const char *text)
+{
+	struct access_trace *t = access_read(temp_text("trace.csv", text), 0, 0);
+
+	if (!t) {
+		printf("Bail out! %s\n", err_text());
+		exit(1);
+	}
+	return t;
+}
+
+/* Layer, a dot, expert, for each access; "|" where the turn of a layer begins. */
+static const char *
+list_text(const struct access_trace *t, const struct access_list *l)
+{
+	static char text[1 << 12];
+	char *s = text;
+
+	*s = 0;
+	for (long k = 0; k < l->turns; k++) {
+		const struct access_turn *turn = &l->turn[k];
+		s += sprintf(s, "|");
+		for (long i = turn->begin; i < turn[1].begin; i++)
+			s += sprintf(s, " %d.%ld", turn->layer, l->item[i] - t->first[turn->layer]);
+		s += sprintf(s, turn->warm ? " warm " : " ");
+	}
+	return text;
+}
+
+static void
+test_read(void)
+{
+	struct access_trace *t = trace("expert,layer,step,phase,expert_bytes\n"
+				       "3,0,0,0,10\n1,0,1,0,0\n3,0,2,0,10\n"
+				       "2,4,2,0,20\n0,4,1,0,0\n"
+				       "1,0,3,1,0\n2,0,3,1,0\n1,0,3,1,0\n0,4,3,1,0\n1,0,4,1,0\n");
+
+	is_text(list_text(t, &t->play), "| 0.3 0.1 warm | 4.2 4.0 warm | 0.1 0.2 | 4.0 | 0.1 ",
+		"a prompt is one batch in layer order, a step has each expert once");
+	is_text(list_text(t, &t->prompt), "| 0.3 warm | 0.1 warm | 4.0 warm | 0.3 warm | 4.2 warm ",
+		"the prompt's tokens are kept in order of step and layer");
+	is_long(t->layers, 2, "layers that appear");
+	is_long(t->depth, 5, "layers up to the highest");
+	is_long(t->items, 4 + 3, "experts of each layer up to its highest");
+	is_long(t->counted, 4, "accesses of decoded steps");
+	is_long(t->steps, 2, "steps decoded");
+	is_long(t->bytes[0], 10, "bytes of layer 0");
+	is_long(t->bytes[4], 20, "bytes of layer 4");
+	access_free(t);
+
+	t = trace("turn,phase,step,layer,expert\n0,0,0,0,0\n0,1,1,0,1\n3,0,0,0,2\n3,1,1,0,3\n");
+	is_text(list_text(t, &t->play), "| 0.0 warm | 0.1 | 0.2 warm | 0.3 ",
+		"each turn of a conversation has its prompt, and its steps begin anew");
+	is_long(t->play.turn[2].part, 1, "which part it is");
+	access_free(t);
+
+	t = trace("step,seq,pos,token,layer,rank,expert,weight\n"
+		  "1,0,0,65,0,0,1,.6\n1,0,0,65,0,1,0,.4\n1,0,0,65,1,0,1,1\n"
+		  "1,0,1,66,0,0,1,.5\n1,0,1,66,0,1,2,.5\n1,0,1,66,1,0,1,1\n");
+	is_text(list_text(t, &t->play), "| 0.1 0.0 | 1.1 | 0.2 | ",
+		"a batch of tokens in one step uses each expert once, in the order of the file");
+	access_free(t);
+}
+
+/* Hits of a policy in one layer, or two that share a pool, told by the experts of each step. */
+static long
+hits(const struct access_trace *t, enum evict_policy policy, int slots, bool global)
+{
+	const struct replay_plan plan = {
+		.policy = policy, .slots = slots, .global = global, .half_life = 1};
+	struct replay_score s;
+
+	replay(t, &plan, &s);
+	return s.loads + s.hits == s.accesses ? s.hits : -1;
+}
+
+static void
+test_by_hand(void)
+{
+	/* Experts a = 0 to d = 3, one a step. */
+	static const struct {
+		const char *uses;
+		int slots;
+		long lru, lfu, decay, min;
+	} by_hand[] = {
+		/* a b a c a b: LRU and LFU lose b to c, MIN does not keep c. */
+		{"010201", 2, 2, 2, 2, 3},
+		/* a a b c b c: LFU keeps a; decay, half-life 1, has a at 1/8 + 1/4 < 1/2 of b. */
+		{"001212", 2, 3, 1, 3, 3},
+		/* a b c a b c, room for two: LRU never hits; MIN keeps a and b, not c. */
+		{"012012", 2, 0, 0, 0, 2},
+		/* a a a b c d a: LFU alone among the blind keeps a. */
+		{"0001230", 2, 2, 3, 2, 3},
+		/* All fit: each expert is loaded once. */
+		{"0123012301", 4, 6, 6, 6, 6},
+	};
+
+	for (size_t i = 0; i < sizeof by_hand / sizeof *by_hand; i++) {
+		char text[512] = "step,layer,expert\n";
+		struct access_trace *t;
+		for (int k = 0; by_hand[i].uses[k]; k++)
+			sprintf(text + strlen(text), "%d,0,%c\n", k, by_hand[i].uses[k]);
+		t = trace(text);
+		is_long(hits(t, EVICT_LRU, by_hand[i].slots, false), by_hand[i].lru, "lru of %s",
+			by_hand[i].uses);
+		is_long(hits(t, EVICT_LFU, by_hand[i].slots, false), by_hand[i].lfu, "lfu of %s",
+			by_hand[i].uses);
+		is_long(hits(t, EVICT_DECAY, by_hand[i].slots, false), by_hand[i].decay,
+			"decay of %s", by_hand[i].uses);
+		is_long(hits(t, EVICT_MIN, by_hand[i].slots, false), by_hand[i].min, "min of %s",
+			by_hand[i].uses);
+		access_free(t);
+	}
+}
+
+static void
+test_scope(void)
+{
+	/* Layer 0 uses one expert, layer 1 two in turn: one pool for both has room for all. */
+	struct access_trace *t = trace("step,layer,expert\n0,0,0\n0,1,0\n0,1,1\n0,1,2\n"
+				       "1,0,0\n1,1,0\n1,1,1\n1,1,2\n");
+
+	is_long(hits(t, EVICT_LRU, 2, false), 1, "slots of one layer are of no use to another");
+	is_long(hits(t, EVICT_LRU, 2, true), 4, "a pool for all layers goes where the need is");
+	is_long(hits(t, EVICT_LRU, 1000000000, true), 4, "more slots than there are experts");
+	access_free(t);
+}
+
+/* --- brute force --- */
+
+/* The most counted hits from access i on, when the pool holds `held`; best is a memory of it. */
+static int
+most_hits(const struct access_trace *t, const bool *counted, int room, int i, unsigned held,
+	  signed char *best)
+{
+	const long n = t->play.n, items = t->items;
+	signed char *known = &best[((long)i << items) + held];
+	unsigned with;
+
+	if (i == n)
+		return 0;
+	if (*known >= 0)
+		return *known;
+	with = held | 1U << t->play.item[i];
+	if (with == held) {
+		*known = (signed char)(counted[i] + most_hits(t, counted, room, i + 1, held, best));
+		return *known;
+	}
+	for (int k = -1; k < items; k++) {
+		const unsigned then = k < 0 ? with : with & ~(1U << k);
+		if (__builtin_popcount(then) <= room) {
+			int h = most_hits(t, counted, room, i + 1, then, best);
+			*known = (signed char)(h > *known ? h : *known);
+		}
+	}
+	return *known;
+}
+
+static long
+brute_force(const struct access_trace *t, int room)
+{
+	bool counted[64];
+	signed char *best = malloc((size_t)(t->play.n + 1) << t->items);
+	long h;
+
+	memset(best, -1, (size_t)(t->play.n + 1) << t->items);
+	for (long k = 0; k < t->play.turns; k++)
+		for (long i = t->play.turn[k].begin; i < t->play.turn[k + 1].begin; i++)
+			counted[i] = !t->play.turn[k].warm;
+	h = most_hits(t, counted, room, 0, 0, best);
+	free(best);
+	return h;
+}
+
+/* Two layers of three experts; conversations of two parts, each with a prompt. */
+static struct access_trace *
+random_trace(uint64_t number)
+{
+	struct rng r = rng_at(1, RNG_TEST, number, 0);
+	char text[2048] = "turn,phase,step,layer,expert\n";
+
+	for (int step = 0; step < 10; step++)
+		for (int layer = 0; layer < 2; layer++)
+			for (int n = 1 + (int)rng_below(&r, 2); n--;)
+				sprintf(text + strlen(text), "%d,%d,%d,%d,%d\n", step / 5,
+					step % 5 > 0, step, layer, (int)rng_below(&r, 3));
+	return trace(text);
+}
+
+static void
+test_limit(void)
+{
+	int same = 0, below = 0, all = 0;
+
+	for (uint64_t i = 0; i < 200; i++) {
+		struct access_trace *t = random_trace(i);
+		for (int slots = 1; slots <= 2; slots++) {
+			const long min = hits(t, EVICT_MIN, slots, true);
+			all++;
+			same += min == brute_force(t, slots * t->layers);
+			below += hits(t, EVICT_LRU, slots, true) <= min &&
+				 hits(t, EVICT_LFU, slots, true) <= min &&
+				 hits(t, EVICT_DECAY, slots, true) <= min;
+		}
+		access_free(t);
+	}
+	is_long(same, all, "MIN has as many hits as the best of all ways to evict");
+	is_long(below, all, "no policy has more hits than MIN");
+}
+
+static void
+test_bad(void)
+{
+	static const struct {
+		const char *text, *complaint;
+	} bad[] = {
+		{"step,layer,expert\n0,0,x\n", "trace.csv:2: column expert: \"x\" is not"},
+		{"step,layer,expert\n0,-1,0\n", "trace.csv:2: column layer: \"-1\" is not"},
+		{"step,layer,expert\n0,4096,0\n", "between 0 and 4095"},
+		{"step,layer,expert\n0,0,65536\n", "between 0 and 65535"},
+		{"step,layer\n0,0\n", "no column \"expert\""},
+		{"step,layer,expert\n1,0,0\n0,0,0\n",
+		 "trace.csv:3: decoding goes back to step 0 (expected steps in order)"},
+		{"step,phase,layer,expert\n0,1,0,0\n1,0,0,0\n",
+		 "trace.csv:3: a row of the prompt after the decoded ones of turn 0"},
+		{"step,phase,layer,expert\n0,2,0,0\n", "column phase: \"2\" is not"},
+		{"turn,step,layer,expert\n1,1,0,0\n0,0,0,0\n", "goes back to turn 0"},
+		{"step,phase,layer,expert\n0,0,0,0\n", "nothing to count"},
+		{"step,layer,expert\n", "nothing to count"},
+		{"step,layer,expert\n0,0,0\n0,0,1", "trace.csv:3: no line end"},
+		{"", "empty"},
+	};
+
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct access_trace *t = access_read(temp_text("trace.csv", bad[i].text), 0, 0);
+		ok(!t && strstr(err_text(), bad[i].complaint), "refused: %s", bad[i].complaint);
+		if (t || !strstr(err_text(), bad[i].complaint))
+			fprintf(stderr, "# found: %s\n", t ? "accepted" : err_text());
+		access_free(t);
+	}
+	ok(!access_read(temp_text("trace.csv", "step,layer,expert\n0,2,0\n"), 2, 0),
+	   "a layer that the model does not have");
+	ok(strstr(err_text(), "column layer: \"2\"") != NULL, "is told");
+	ok(!access_read(temp_text("trace.csv", "step,layer,expert\n0,1,8\n"), 2, 8),
+	   "an expert that the model does not have");
+}
+
+int
+main(void)
+{
+	test_read();
+	test_by_hand();
+	test_scope();
+	test_limit();
+	test_bad();
+	return done();
+}
