@@ -125,13 +125,16 @@ lint:
 	mandoc -Tlint -Wwarning $(PAGES)
 
 BIN = $(DESTDIR)$(PREFIX)/bin
+INCLUDE = $(DESTDIR)$(PREFIX)/include
 MAN = $(DESTDIR)$(PREFIX)/share/man
 install: all
-	install -d "$(BIN)" "$(MAN)/man1" "$(MAN)/man5" "$(MAN)/man7"
+	install -d "$(BIN)" "$(INCLUDE)" "$(MAN)/man1" "$(MAN)/man5" "$(MAN)/man7"
 	install $(PROGRAMS) "$(BIN)"
+	install -m 644 moe.mk "$(INCLUDE)"
 	for p in $(PAGES:man/%=%); do install -m 644 man/$$p "$(MAN)/man$${p##*.}" || exit 1; done
 uninstall:
 	for p in $(notdir $(PROGRAMS)); do rm -f "$(BIN)/$$p"; done
+	rm -f "$(INCLUDE)/moe.mk"
 	for p in $(PAGES:man/%=%); do rm -f "$(MAN)/man$${p##*.}/$$p"; done
 
 clean:

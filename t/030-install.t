@@ -1,5 +1,5 @@
 #!/bin/sh
-# `make install` brings every program and page, `make uninstall` takes them all away again.
+# `make install` brings every program, page and moe.mk, `make uninstall` takes them all away again.
 . t/lib.sh
 root="$T/a root"
 
@@ -14,13 +14,14 @@ expected() {
 	for f in cmd/*.c; do
 		[ -f "$f" ] && echo "/opt/moe/bin/$(basename "$f" .c)"
 	done
+	echo /opt/moe/include/moe.mk
 	for f in man/*.[157]; do
 		echo "/opt/moe/share/man/man${f##*.}/${f#man/}"
 	done
 }
 
 ok "make install" run install
-is "$(files)" "$(expected | sort)" "every program and page is installed, and nothing else"
+is "$(files)" "$(expected | sort)" "every program, page and moe.mk is installed, and nothing else"
 for program in "$root"/opt/moe/bin/*; do
 	[ -f "$program" ] && ok "the installed ${program##*/} runs" "$program" -V
 done

@@ -4,7 +4,7 @@
 
 # Names in the top level that do not belong there.
 strangers() {
-	grep -vxE 'cmd|lib|man|testdata|t|Makefile|README|\.ci|\.gitignore|\.clang-format'
+	grep -vxE 'cmd|lib|man|testdata|t|Makefile|README|moe\.mk|\.ci|\.gitignore|\.clang-format'
 }
 
 # Lines of FILE... whose layout is wrong: file:line: what.
