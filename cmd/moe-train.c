@@ -6,10 +6,9 @@
 #include "io/trace.h"
 #include "math/blas.h"
 #include "program.h"
-#include "train/eval.h"
+#include "train/model.h"
 #include "train/sample.h"
 #include "train/selftest.h"
-#include "train/state.h"
 #include "train/train.h"
 #include <errno.h>
 #include <math.h>
@@ -211,53 +210,21 @@ dry_run(void)
 
 /* ---- --eval and --sample ---- */
 
-/* A model in use: its checkpoint's recipe, with what was given here put over it. */
-struct model {
-	struct recipe_book book;
-	struct param *param;
-};
-
+/* With what was given here put over its recipe. */
 static int
-model_open(struct model *m, const char *file)
+open_model(struct model *m, const char *file)
 {
-	struct ckpt *k = ckpt_open(file);
-	const char *text;
-	int bad;
+	struct recipe *r = &m->book.recipe;
 
-	*m = (struct model){0};
-	if (!k)
+	if (model_open(m, file) != 0)
 		return -1;
-	bad = !(text = state_recipe(k)) || recipe_open(&m->book, file, text) != 0;
-	if (!bad) {
-		struct recipe *r = &m->book.recipe;
-		if (opt_given(&table, "seq"))
-			r->seq = args.recipe.seq;
-		if (opt_given(&table, "batch"))
-			r->batch = args.recipe.batch;
-		if (opt_given(&table, "seed"))
-			r->seed = args.recipe.seed;
-		if ((bad = state_params(k, r, STATE_USE, &m->param)) != 0)
-			recipe_close(&m->book);
-	}
-	ckpt_close(k);
-	return bad ? -1 : 0;
-}
-
-static struct net_how
-model_how(const struct model *m)
-{
-	const struct recipe *r = &m->book.recipe;
-
-	return (struct net_how){.temperature = (float)recipe_temperature(r, r->steps),
-				.seed = (uint64_t)r->seed,
-				.scale = 1};
-}
-
-static void
-model_close(struct model *m)
-{
-	param_free(m->param);
-	recipe_close(&m->book);
+	if (opt_given(&table, "seq"))
+		r->seq = args.recipe.seq;
+	if (opt_given(&table, "batch"))
+		r->batch = args.recipe.batch;
+	if (opt_given(&table, "seed"))
+		r->seed = args.recipe.seed;
+	return 0;
 }
 
 /* Who watches an evaluation, and where that is written. */
@@ -353,13 +320,10 @@ eval(const char *file)
 	struct tokens *data;
 	int bad = -1;
 
-	if (model_open(&m, args.eval) != 0)
+	if (open_model(&m, args.eval) != 0)
 		return -1;
-	data = tokens_open(file);
-	if (data && data->vocab > m.param->shape.vocab)
-		err_set("%s: %d tokens known (expected at most the model's %d)", file, data->vocab,
-			m.param->shape.vocab);
-	else if (data && watch_open(&w, &m.param->shape) == 0)
+	data = model_text(&m, file);
+	if (data && watch_open(&w, &m.param->shape) == 0)
 		bad = eval_model(&m, data, &w);
 	bad |= watch_close(&w);
 	tokens_close(data);
@@ -439,7 +403,7 @@ sample(const char *merges)
 	long count = 0, room;
 	int status = -1;
 
-	if (model_open(&m, args.sample) != 0)
+	if (open_model(&m, args.sample) != 0)
 		return -1;
 	if (!(args.bpe || args.gpt2 || args.llama2) || (b = tokenizer(merges))) {
 		const struct net_how how = model_how(&m);

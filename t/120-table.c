@@ -324,6 +324,76 @@ full_disk(void)
 	is_long(file_close(r.f), -1, "and the close");
 }
 
+/* The sum of columns 1 and 3 of all rows and, a line each, where they stand; the failure. */
+static char *
+sums(const char *name, bool fast)
+{
+	struct table_whole w[2] = {{1, 0, 99, 0}, {3, -5, 1L << 40, 0}};
+	struct table *t = table_open(name);
+	char *text;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+	int r = 0;
+
+	while (t && (r = fast ? table_next_longs(t, w, 2) : table_next(t)) == 1) {
+		for (int i = 0; i < 2 && !fast && r == 1; i++)
+			if (table_long(t, w[i].column, w[i].lo, w[i].hi, &w[i].value))
+				r = -1;
+		if (r != 1)
+			break;
+		fprintf(f, "%ld:%ld\n", table_line(t), w[0].value + w[1].value);
+	}
+	if (r)
+		fputs(err_text(), f);
+	fclose(f);
+	table_close(t);
+	return text;
+}
+
+/* The fast way reads what the slow one reads, and refuses what it refuses. */
+static void
+wholes(void)
+{
+	static const char *const row[] = {"x,1,y,2",
+					  "\"x\",1,,2",
+					  "x,\"1\",y,2",
+					  "#x,1,y,2",
+					  "",
+					  "x,1,y,-5",
+					  "x,1,y,-6",
+					  "x,100,y,2",
+					  "x,99,y,2",
+					  "x,,y,2",
+					  "x,1,y,",
+					  "x,1,y",
+					  "x,1,y,2,",
+					  "x,1 ,y,2",
+					  "x,1.0,y,2",
+					  "\xc3\xa9,1,y,2",
+					  "x\r,1,y,2",
+					  "x,1,y,2\r",
+					  "x,007,y,2",
+					  "x,+1,y,2",
+					  "x,1,y,4611686018427387904",
+					  "x,1,y,99999999999999999999",
+					  "x,1,\"y\nz\",2",
+					  "x,1,y,1099511627776",
+					  "x,1,y,1099511627777",
+					  ",,,"};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		char *text = mem_text("a,b,c,d\nx,3,y,4\n%s\nx,5,y,6\n", row[i]), *fast, *slow;
+		const char *name = temp_text("in.csv", text);
+		fast = sums(name, true);
+		slow = sums(name, false);
+		is_text(fast, slow, "whole numbers at once: row %zu", i);
+		ok(!strncmp(fast, "2:7\n", 4), "and the row before");
+		free(fast);
+		free(slow);
+		free(text);
+	}
+}
+
 /* A reader at a pipe gets each row when it was written, not when the pipe is closed. */
 static void
 pipes(void)
@@ -372,6 +442,7 @@ main(void)
 	long_lines();
 	columns();
 	numbers();
+	wholes();
 	writing();
 	full_disk();
 	pipes();

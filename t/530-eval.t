@@ -56,7 +56,7 @@ ok "--experts-csv" moe-train --eval $model --experts-csv x.csv --trace-csv t.csv
 zcat t.csv.gz >t.csv
 tokens=$(column e.csv tokens)
 is "$(head -n 1 x.csv)" "$(head -n 1 run/experts.csv)" "columns of the census"
-is "$(head -n 1 t.csv)" step,seq,pos,token,layer,rank,expert,weight "columns of the trace"
+is "$(head -n 1 t.csv)" step,seq,pos,token,layer,rank,expert,weight,correct "columns of the trace"
 is "$(column x.csv tokens | wc -l)" 10 "a row for each expert"
 is "$(tail -n +2 t.csv | wc -l)" "$((tokens * 2 * 2))" "a row for each token, layer and rank"
 is "$(awk -F, 'NR > 1 { n[$5 "," $7]++; f[$5 "," $7] += $6 == 0 } END { for (i in n)

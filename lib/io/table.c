@@ -292,6 +292,12 @@ table_header(const struct table *t, int column)
 	return t->name[column];
 }
 
+const char *
+table_name(const struct table *t)
+{
+	return file_name(t->f);
+}
+
 long
 table_line(const struct table *t)
 {
@@ -329,6 +335,57 @@ table_real(const struct table *t, int column, double *out)
 	else if (num_real(s, -DBL_MAX, DBL_MAX, out))
 		return in_column(t, column);
 	return 0;
+}
+
+/*
+ * The columns of a plain row whose '\n' is in memory: where the next line begins.  NULL, and
+ * nothing is read, for every row that table_next has to judge.
+ */
+static char *
+plain_longs(const struct table *t, struct table_whole *w, int n)
+{
+	char *p = t->buf + t->at;
+	int i = 0, column = 0;
+
+	for (;; column++) {
+		char *begin = p;
+		if (i < n && w[i].column == column) {
+			long v = 0;
+			for (; *p >= '0' && *p <= '9' && p - begin < 18; p++)
+				v = v * 10 + (*p - '0');
+			if (p == begin || v < w[i].lo || v > w[i].hi)
+				return NULL;
+			w[i++].value = v;
+		} else {
+			while (*p >= ' ' && *p != ',' && *p != '"')
+				p++;
+		}
+		if (*p != ',')
+			break;
+		p++;
+	}
+	return *p == '\n' && column + 1 == t->columns ? p + 1 : NULL;
+}
+
+int
+table_next_longs(struct table *t, struct table_whole *w, int n)
+{
+	char *end = NULL;
+	int r;
+
+	if (memchr(t->buf + t->seen, '\n', t->end - t->seen) && t->buf[t->at] != '#')
+		end = plain_longs(t, w, n);
+	if (end) {
+		t->at = t->seen = (size_t)(end - t->buf);
+		t->line = ++t->lines;
+		t->fields = 0;
+		return 1;
+	}
+	r = table_next(t);
+	for (int i = 0; i < n && r == 1; i++)
+		if (table_long(t, w[i].column, w[i].lo, w[i].hi, &w[i].value))
+			r = -1;
+	return r;
 }
 
 /* --- writing --- */

@@ -24,11 +24,23 @@ const char *table_header(const struct table *t, int column);
 int table_next(struct table *t);
 /* Whether a further line is in memory; if not, table_next reads and may have to wait for it. */
 bool table_ready(const struct table *t);
+const char *table_name(const struct table *t);		   /* of the file, as messages have it */
 long table_line(const struct table *t);			   /* of the current row, from 1 */
 const char *table_text(const struct table *t, int column); /* NUL-terminated, until the next row */
 int table_long(const struct table *t, int column, long lo, long hi, long *out);
 int table_real(const struct table *t, int column, double *out); /* nan and inf accepted */
-void table_close(struct table *t);				/* NULL is harmless */
+
+/*
+ * table_next and table_long of n columns in one, several times faster where the row is plain (no
+ * quotes, no sign, no '\r').  The fields are in the order of their columns; afterwards table_text
+ * has nothing.
+ */
+struct table_whole {
+	int column;
+	long lo, hi, value;
+};
+int table_next_longs(struct table *t, struct table_whole *w, int n);
+void table_close(struct table *t); /* NULL is harmless */
 
 /*
  * Writing: one row is `row_text`, `row_long` or `row_real` per column, then row_end.  The writer

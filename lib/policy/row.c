@@ -1,6 +1,7 @@
 #include "policy/row.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "policy/ecology.h"
 #include <limits.h>
 #include <math.h>
 #include <stddef.h>
@@ -543,7 +544,8 @@ policy_row_write(struct row *w, const struct policy_row *r, long left)
 	real_or_none(w, r->vitality);
 	real_or_none(w, r->usage);
 	real_or_none(w, r->accuracy);
-	row_skip(w);
+	row_text(w, isnan(r->usage) ? ""
+				    : ecology_class_name(ecology_class_of(r->usage, r->accuracy)));
 	row_long(w, r->below);
 	row_long(w, r->width);
 	for (int i = 0; i < 3; i++)

@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "io/table.h"
+#include "policy/ecology.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,37 +175,16 @@ census_write_experts(const struct policy_step *s, struct row *w)
 }
 
 static int
-rising(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* The q-quantile of n sorted values, between neighbours by a line. */
-static double
-quantile(const double *v, int n, double q)
-{
-	const double at = q * (n - 1);
-	const int i = (int)at;
-
-	return i + 1 < n ? v[i] + (at - i) * (v[i + 1] - v[i]) : v[n - 1];
-}
-
-static int
 write_layer(struct row *r, const struct census_layer *l, long step, int layer, double *load)
 {
 	const int n = l->experts;
-	const double batches = (double)l->batches, total = routed(l);
-	double gini = 0, dead = 0, pair = 0;
+	const double batches = (double)l->batches;
+	struct ecology_load spread;
+	double pair = 0;
 
-	for (int i = 0; i < n; i++) {
-		load[i] = total > 0 ? (double)l->sum[i].tokens / total * n : 0; /* 1 = fair */
-		dead += l->sum[i].tokens == 0;
-	}
-	qsort(load, (size_t)n, sizeof *load, rising);
 	for (int i = 0; i < n; i++)
-		gini += (2 * i + 1 - n) * load[i] / ((double)n * n);
+		load[i] = (double)l->sum[i].tokens;
+	spread = ecology_load(n, load);
 	for (int i = 0; l->pair && i < n * n; i++)
 		pair = (double)l->pair[i] > pair ? (double)l->pair[i] : pair;
 	row_long(r, step);
@@ -212,12 +192,12 @@ write_layer(struct row *r, const struct census_layer *l, long step, int layer, d
 	row_real(r, share(l->balance, batches));
 	row_real(r, share(l->z, batches));
 	row_real(r, share(l->entropy, batches * (n > 1 ? log(n) : 1)));
-	row_real(r, (double)(float)(load[n - 1] - 1));
-	row_real(r, (double)(float)quantile(load, n, 0.25));
-	row_real(r, (double)(float)quantile(load, n, 0.5));
-	row_real(r, (double)(float)quantile(load, n, 0.75));
-	row_real(r, share(dead, n));
-	row_real(r, (double)(float)gini);
+	row_real(r, (double)(float)spread.maxvio);
+	row_real(r, (double)(float)spread.q25);
+	row_real(r, (double)(float)spread.median);
+	row_real(r, (double)(float)spread.q75);
+	row_real(r, (double)(float)spread.dead);
+	row_real(r, (double)(float)spread.gini);
 	if (l->pair)
 		row_real(r, share(pair, (double)l->tokens));
 	else

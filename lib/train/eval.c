@@ -78,7 +78,8 @@ eval_trace(struct row *r, struct net *n, long step, int batch, const int32_t *in
 							.layer = l,
 							.rank = k,
 							.expert = p->choice[t * p->k + k],
-							.weight = p->gate[t * p->k + k]};
+							.weight = p->gate[t * p->k + k],
+							.correct = net_token_hit(n)[t]};
 				if (trace_put(r, &row) != 0)
 					return -1;
 			}

@@ -1,0 +1,50 @@
+#include "train/model.h"
+#include "base/err.h"
+#include "train/state.h"
+
+int
+model_open(struct model *m, const char *file)
+{
+	struct ckpt *k = ckpt_open(file);
+	const char *text;
+	int bad;
+
+	*m = (struct model){0};
+	if (!k)
+		return -1;
+	bad = !(text = state_recipe(k)) || recipe_open(&m->book, file, text) != 0;
+	if (!bad && (bad = state_params(k, &m->book.recipe, STATE_USE, &m->param)) != 0)
+		recipe_close(&m->book);
+	ckpt_close(k);
+	return bad ? -1 : 0;
+}
+
+void
+model_close(struct model *m)
+{
+	param_free(m->param);
+	recipe_close(&m->book);
+}
+
+struct net_how
+model_how(const struct model *m)
+{
+	const struct recipe *r = &m->book.recipe;
+
+	return (struct net_how){.temperature = (float)recipe_temperature(r, r->steps),
+				.seed = (uint64_t)r->seed,
+				.scale = 1};
+}
+
+struct tokens *
+model_text(const struct model *m, const char *file)
+{
+	struct tokens *t = tokens_open(file);
+
+	if (!t || t->vocab <= m->param->shape.vocab)
+		return t;
+	err_set("%s: %d tokens known (expected at most the model's %d)", file, t->vocab,
+		m->param->shape.vocab);
+	tokens_close(t);
+	return NULL;
+}
