@@ -1,8 +1,10 @@
-/* moe-data: find text, turn it into tokens and back, pack tokens; make chaotic sequences. */
+/* moe-data: find text, turn it into tokens; make chaotic sequences; convert and make images. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "data/bpe.h"
 #include "data/chaos.h"
+#include "data/images.h"
+#include "data/shapes.h"
 #include "data/text.h"
 #include "data/tokens.h"
 #include "io/table.h"
@@ -16,15 +18,15 @@
 #include <unistd.h>
 
 static struct args {
-	char *output, *bpe, *gpt2, *llama2;
+	char *output, *bpe, *gpt2, *llama2, *pixels, *labels;
 	size_t limit;
 	int vocab;
-	long tokens, seed;
+	long tokens, samples, seed;
 	double parameter;
-	int bins, every;
+	int bins, every, format, to, classes, size;
 	char *floor;
 	bool pack, help, version;
-} args = {.output = "-", .seed = 1};
+} args = {.output = "-", .samples = 10000, .seed = 1, .classes = 10, .size = 32};
 
 static const struct opt rows[] = {
 	ROW("output", 'o', OPT_TEXT, output, 0, 0, "FILE", "write here; .gz is compressed"),
@@ -43,7 +45,16 @@ static const struct opt rows[] = {
 	ROW("pack", 0, OPT_FLAG, pack, 0, 1, NULL, "chaos: packed tokens instead of bytes"),
 	ROW("floor", 0, OPT_TEXT, floor, 0, 0, "FILE",
 	    "chaos: CSV of what the best predictor would lose"),
-	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", "chaos: of the start and of all chance"),
+	ROW("format", 0, OPT_ENUM, format, 0, 0, "auto|records|cifar10|cifar100|idx|csv",
+	    "images: what FILE is"),
+	ROW("pixels", 0, OPT_TEXT, pixels, 0, 0, "PLANESxHEIGHTxWIDTH", "images: of a record"),
+	ROW("labels", 0, OPT_TEXT, labels, 0, 0, "FILE", "images: of idx, else beside the images"),
+	ROW("to", 0, OPT_ENUM, to, 0, 0, "count|records|cifar10|cifar100|csv",
+	    "images: write the set as such, or count its classes"),
+	ROW("samples", 0, OPT_LONG, samples, 1, 1e7, "N", "shapes: images to make"),
+	ROW("classes", 0, OPT_INT, classes, 2, SHAPES_CLASSES, "N", "shapes: of the task"),
+	ROW("size", 0, OPT_INT, size, 8, 256, "PIXELS", "shapes: height and width of an image"),
+	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", "chaos, shapes: of all that is drawn"),
 	ROW("help", 'h', OPT_FLAG, help, 0, 1, NULL, "print this"),
 	ROW("version", 'V', OPT_FLAG, version, 0, 1, NULL, "print the version"),
 };
@@ -56,6 +67,8 @@ static struct opt_table options = {
 		    "moe-data decode TABLE [-o FILE] [TOKENS]\n"
 		    "moe-data pack TABLE -o FILE TEXT...\n"
 		    "moe-data chaos --tokens N [options] [-o FILE] SYSTEM\n"
+		    "moe-data images [--to FORMAT] [-o FILE] FILE\n"
+		    "moe-data shapes [--classes N] [--samples N] -o FILE\n"
 		    "where TABLE is --bpe FILE, --gpt2 VOCAB MERGES or --llama2 FILE\n",
 	.row = rows,
 	.n = sizeof(rows) / sizeof(rows[0]),
@@ -375,6 +388,65 @@ pack(char **v, int n)
 	return r;
 }
 
+/* --- images --- */
+
+/* A row per class, also for those without a sample. */
+static int
+count_classes(const struct images *s)
+{
+	long *n = mem_zero((size_t)s->classes, sizeof *n);
+	struct row r = {.f = file_create(args.output)};
+	int bad = r.f ? row_header(&r, "class,name,samples,planes,height,width") : -1;
+
+	for (long i = 0; i < s->n; i++)
+		n[s->label[i]]++;
+	for (int i = 0; !bad && i < s->classes; i++) {
+		row_long(&r, i);
+		if (s->class_name)
+			row_text(&r, s->class_name[i]);
+		else
+			row_skip(&r);
+		row_long(&r, n[i]);
+		row_long(&r, s->planes);
+		row_long(&r, s->height);
+		row_long(&r, s->width);
+		bad = row_end(&r);
+	}
+	free(n);
+	return file_close(r.f) < 0 || bad ? -1 : 0;
+}
+
+static int
+images(char **v, int n)
+{
+	static const enum images_format to[] = {IMAGES_AUTO, IMAGES_RECORDS, IMAGES_CIFAR10,
+						IMAGES_CIFAR100, IMAGES_CSV};
+	struct images_form form = {.format = (enum images_format)args.format,
+				   .labels = args.labels};
+	struct images *s;
+	int r;
+
+	(void)n;
+	if (args.pixels && images_shape(args.pixels, &form) < 0)
+		return usage("--pixels: %s", err_text());
+	if (!(s = images_open(v[0], &form, NULL)))
+		return -1;
+	r = args.to ? images_write(s, to[args.to], args.output) : count_classes(s);
+	images_close(s);
+	return r;
+}
+
+static int
+shapes(char **v, int n)
+{
+	struct images *s = shapes_make(args.samples, args.classes, args.size, (uint64_t)args.seed);
+	int r = images_write(s, IMAGES_RECORDS, args.output);
+
+	(void)v, (void)n;
+	images_close(s);
+	return r;
+}
+
 /* --- chaos --- */
 
 static bool
@@ -487,6 +559,8 @@ static const struct verb verbs[] = {
 	{"decode", 0, 2, "[TOKENS]", " output bpe gpt2 llama2 ", decode, 0},
 	{"pack", 1, INT_MAX, "TEXT...", " output bpe gpt2 llama2 ", pack, 0},
 	{"chaos", 0, 1, "SYSTEM", " output tokens bins every parameter pack floor seed ", chaos, 0},
+	{"images", 1, 1, "FILE", " output format pixels labels to ", images, 0},
+	{"shapes", 0, 0, "", " output samples classes size seed ", shapes, 0},
 };
 
 /* A command that works with a table of tokens has one, and operands beside it. */

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/rng.h"
+#include "data/spec.h"
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -204,58 +205,6 @@ tokens_pack(const char *file, int vocab, const uint32_t *v, size_t n)
 
 /* --- opening --- */
 
-/* A character that a domain's name may hold: it stands in CSV rows and in lines of a recipe. */
-static bool
-name_char(char c)
-{
-	return (unsigned char)c > ' ' && c != 0x7f && !strchr(",\"=@/", c);
-}
-
-/* The base name of a file without ".gz" and its last suffix; odd characters become '_'. */
-static char *
-name_of(const char *file)
-{
-	const char *base = strrchr(file, '/');
-	char *name, *dot;
-	size_t k;
-
-	if (strcmp(file, "-") == 0)
-		return mem_copy("stdin");
-	name = mem_copy(base ? base + 1 : file);
-	k = strlen(name);
-	if (k > 3 && strcmp(name + k - 3, ".gz") == 0)
-		name[k - 3] = 0;
-	dot = strrchr(name, '.');
-	if (dot && dot > name)
-		*dot = 0;
-	for (char *p = name; *p; p++)
-		if (!name_char(*p))
-			*p = '_';
-	return name;
-}
-
-/*
- * Split "[NAME=]FILE": the length of NAME, 0 without one, -1 when it is not a name.  The whole text
- * wins when it is a file, and a '=' behind a '/' belongs to the file's name.
- */
-static int
-name_length(const char *spec)
-{
-	size_t k = strcspn(spec, "=/");
-
-	if (spec[k] != '=' || file_exists(spec))
-		return 0;
-	if (k == 0)
-		return err_set("%s: the name before '=' is empty (expected NAME=FILE)", spec);
-	for (size_t i = 0; i < k; i++)
-		if (!name_char(spec[i]))
-			return err_set("%s: the name before '=' may not hold blanks or , \" @",
-				       spec);
-	if (k > 255)
-		return err_set("the name %.16s... before '=' is longer than 255 bytes", spec);
-	return (int)k;
-}
-
 /*
  * The bytes of t->file, mapped where it is a plain regular file, else read into t->own; size and
  * CRC are of the bytes on disk, or of those read when it is a pipe.
@@ -293,7 +242,7 @@ open_named(const char *name, int k, const char *file)
 	size_t size = 0;
 
 	t->file = mem_copy(file);
-	t->name = k ? mem_text("%.*s", k, name) : name_of(file);
+	t->name = k ? mem_text("%.*s", k, name) : spec_name(file);
 	p = load(t, &size);
 	if (!p)
 		goto err;
@@ -319,11 +268,9 @@ err:
 struct tokens *
 tokens_open(const char *spec)
 {
-	int k = name_length(spec);
+	int k = spec_length(spec);
 
-	if (k < 0)
-		return NULL;
-	return open_named(spec, k, k ? spec + k + 1 : spec);
+	return k < 0 ? NULL : open_named(spec, k, k ? spec + k + 1 : spec);
 }
 
 void
@@ -368,14 +315,14 @@ operand_parse(struct operand *o, const char *s)
 	char *whole = mem_copy(s), *at = step_at(whole);
 
 	*o = (struct operand){.name = s, .step = -1};
-	o->k = name_length(whole);
+	o->k = spec_length(whole);
 	if (at && !file_exists(whole) && !(o->k > 0 && file_exists(whole + o->k + 1))) {
 		*at = 0;
 		if (num_long(at + 1, 0, LONG_MAX, &o->step) < 0) {
 			err_in("%s: the step after '@'", s);
 			goto err;
 		}
-		o->k = name_length(whole);
+		o->k = spec_length(whole);
 	}
 	if (o->k < 0)
 		goto err;
