@@ -27,6 +27,7 @@ struct table {
 	char *text; /* a quoted row's fields */
 	size_t text_end, text_room;
 	int rows; /* that the line just parsed has ended */
+	bool cut; /* the stream ended within the line that was looked for */
 };
 
 /* --- lines --- */
@@ -70,7 +71,8 @@ next_line(struct table *t, size_t *len)
 		if (n > 0)
 			continue;
 		*len = n < 0 || t->at < t->end;
-		if (!n && t->at < t->end)
+		t->cut = !n && t->at < t->end;
+		if (t->cut)
 			bad(t, t->lines + 1, "no line end (expected one: has the file been cut?)");
 		return NULL;
 	}
@@ -167,6 +169,7 @@ parse(struct table *t, char *s, size_t len)
 		if (t->rows)
 			break;
 		s = next_line(t, &len);
+		t->cut = false; /* the row's first lines are gone */
 		if (!s)
 			return len ? -1 : bad(t, t->line, "a quote that is never closed");
 	}
@@ -241,12 +244,20 @@ table_close(struct table *t)
 int
 table_next(struct table *t)
 {
-	int r = next_row(t);
+	int r;
+	t->cut = false;
+	r = next_row(t);
 	if (r == 1 && t->fields != t->columns)
 		return err_set("%s:%ld: %d field%s (expected %d, as in the header)",
 			       file_name(t->f), t->line, t->fields, t->fields == 1 ? "" : "s",
 			       t->columns);
 	return r;
+}
+
+bool
+table_cut(const struct table *t)
+{
+	return t->cut;
 }
 
 bool

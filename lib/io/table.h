@@ -22,6 +22,11 @@ const char *table_header(const struct table *t, int column);
 
 /* Next row: 1, 0 at the end, -1 with a message (ragged row, stray quote, stream cut mid-row). */
 int table_next(struct table *t);
+/*
+ * Whether the last table_next failed because the stream ended within a line.  If the file grows,
+ * table_next may be called again and goes on where it was.
+ */
+bool table_cut(const struct table *t);
 /* Whether a further line is in memory; if not, table_next reads and may have to wait for it. */
 bool table_ready(const struct table *t);
 const char *table_name(const struct table *t);		   /* of the file, as messages have it */

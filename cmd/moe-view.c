@@ -1,0 +1,170 @@
+/* moe-view: look at runs: figures for papers and terminals. */
+#include "base/file.h"
+#include "base/mem.h"
+#include "program.h"
+#include "view/life.h"
+#include "view/plot.h"
+#include "view/svg.h"
+#include "view/term.h"
+#include <langinfo.h>
+#include <locale.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+enum { UNSET = -1 };
+
+static struct args {
+	int plot, width;
+	char *output;
+	bool csv, help, version;
+} args = {.plot = UNSET};
+
+static const struct opt_group groups[] = {{"plot", "Figures:"}, {"output", "This program:"}, {0}};
+
+#define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
+	{                                                                                     \
+		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help \
+	}
+static const struct opt rows[] = {
+	ROW("plot", 0, OPT_ENUM, plot, 0, 0, NULL,
+	    "one figure: as SVG with -o, else on the terminal"),
+	ROW("csv", 0, OPT_FLAG, csv, 0, 1, NULL, "the figure's numbers instead"),
+	ROW("width", 0, OPT_INT, width, 200, 4000, "N", "of an SVG, in pixels"),
+	ROW("output", 'o', OPT_TEXT, output, 0, 0, "FILE", "write here; .gz is compressed"),
+	ROW("help", 'h', OPT_FLAG, help, 0, 1, NULL, "print this"),
+	ROW("version", 'V', OPT_FLAG, version, 0, 1, NULL, "print the version"),
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+
+static struct opt row[ROWS];
+static struct opt_table table = {
+	.program = "moe-view",
+	.synopsis = "moe-view --plot KIND [--csv] [-o FILE] RUN...\n",
+	.group = groups,
+	.row = row,
+	.n = ROWS,
+	.values = &args,
+};
+
+/* What is wrong with a table is told; the rest of it is shown. */
+static void
+tell_notes(const struct life *l)
+{
+	for (int i = 0; i < LIFE_TABLES; i++) {
+		if (l->sheet[i].note)
+			say("%s", l->sheet[i].note);
+		if (l->sheet[i].cut)
+			say("%s: ends within a line, which is left out", l->sheet[i].path);
+	}
+}
+
+static int
+open_runs(struct life *life, char **v, int n)
+{
+	for (int i = 0; i < n; i++) {
+		if (life_open(&life[i], v[i]) < 0)
+			return -1;
+		life_read(&life[i]);
+		tell_notes(&life[i]);
+	}
+	return 0;
+}
+
+/* --- one figure --- */
+
+static bool
+utf8(void)
+{
+	setlocale(LC_CTYPE, "");
+	return !strcmp(nl_langinfo(CODESET), "UTF-8");
+}
+
+/* A terminal's size in characters: what it says, or COLUMNS and LINES, or 80 by 24. */
+static int
+measure(const char *variable, int told, int otherwise)
+{
+	const char *s = getenv(variable);
+	const int v = s ? atoi(s) : told;
+
+	return v < 20 ? otherwise : v > 400 ? 400 : v;
+}
+
+static void
+draw_on_terminal(const struct figure *f, FILE *out)
+{
+	const bool terminal = isatty(STDOUT_FILENO);
+	struct winsize size = {0};
+
+	if (terminal)
+		ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+	term_write(f, measure("COLUMNS", size.ws_col, 80), measure("LINES", size.ws_row, 24),
+		   utf8(), terminal && !getenv("NO_COLOR"), out);
+}
+
+static int
+write_out(const char *name, const char *s, size_t n)
+{
+	struct file *f = file_create(name);
+	int r = f ? file_write(f, s, n) : -1;
+
+	return file_close(f) < 0 ? -1 : r;
+}
+
+static int
+plot(const struct plot_runs *runs)
+{
+	struct figure *f = plot_make(args.plot, runs);
+	char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+	int r = -1;
+
+	if (f->missing) {
+		say("%s: %s", plot_kind(args.plot), f->missing);
+		r = 1;
+	} else if (out) {
+		if (args.csv)
+			figure_csv(f, out);
+		else if (args.output)
+			svg_write(f, args.width ? args.width : SVG_WIDE, true, out);
+		else
+			draw_on_terminal(f, out);
+	}
+	if (out && fclose(out) == 0 && r < 0)
+		r = write_out(args.output ? args.output : "-", text, n);
+	free(text);
+	figure_free(f);
+	return r;
+}
+
+static int
+run(const struct opt_many *words)
+{
+	struct life *life;
+	struct plot_runs runs;
+	int r = -1;
+
+	if (args.plot == UNSET)
+		return usage("nothing to do (expected --plot KIND)");
+	if (!words->n)
+		return usage("no run given (expected RUN...)");
+	life = mem_zero((size_t)words->n, sizeof *life);
+	if (open_runs(life, words->v, words->n) == 0) {
+		plot_runs(&runs, life, words->n);
+		r = plot(&runs);
+		plot_runs_free(&runs);
+	}
+	for (int i = 0; i < words->n; i++)
+		life_free(&life[i]);
+	free(life);
+	return r;
+}
+
+int
+main(int argc, char **argv)
+{
+	memcpy(row, rows, sizeof rows);
+	row[0].words = plot_kinds;
+	return program(&table, &args.help, &args.version, argc, argv, run);
+}

@@ -1,0 +1,745 @@
+#include "view/svg.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "view/escape.h"
+#include "view/png.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FONT = 11, ROW = 16, PAD = 12, BOTTOM = 36, COLORS = 8, DASHES = 6, LEGEND = 12 };
+
+/* Of different darkness, too, where all are grey. */
+static const char *const color_of[COLORS] = {"#1f5fa8", "#d9661f", "#2f8f5b", "#8a4fbf",
+					     "#b8323f", "#159aa8", "#8a6a2f", "#5a6472"};
+static const char *const deed_of[] = {"#7b8490", "#6a45b8", "#e2705a", "#e8a92f", "#3d9a74"};
+static const char *const dash_of[DASHES] = {"", "7 3", "2.5 2.5", "9 3 2 3", "4.5 2", "1 3"};
+static const char *const shade_of[] = {"none", "#f3ecdc", "#e4edf6", "#e9f3e4", "#f2e6f0"};
+enum { SHADES = sizeof shade_of / sizeof *shade_of };
+
+struct draw {
+	const struct figure *f;
+	FILE *out;
+	double width, left, right; /* pixels: the whole, and the ends of x */
+};
+
+/* The place of a panel: pixels of its plotted part, and the ends of y. */
+struct box {
+	double top, height, lo, hi;
+	bool down;
+};
+
+static void
+px(FILE *out, double v)
+{
+	const double t = rint(v * 10);
+
+	if (fmod(t, 10) == 0)
+		fprintf(out, "%.0f", t / 10 + 0.0);
+	else
+		fprintf(out, "%.1f", t / 10);
+}
+
+static void
+attribute(FILE *out, const char *name, double v)
+{
+	fprintf(out, " %s=\"", name);
+	px(out, v);
+	putc('"', out);
+}
+
+static double
+at_x(const struct draw *d, double x)
+{
+	return d->left + (x - d->f->from) / (d->f->to - d->f->from) * (d->right - d->left);
+}
+
+static double
+at_y(const struct box *b, double y)
+{
+	const double share = (y - b->lo) / (b->hi - b->lo);
+
+	return b->down ? b->top + share * b->height : b->top + (1 - share) * b->height;
+}
+
+/* Helvetica's mean width; too wide rather than too narrow. */
+static double
+text_width(const char *s)
+{
+	double n = 0;
+
+	for (; *s; s++)
+		n += (*s & 0xc0) == 0x80 ? 0 : strchr("iljtf.,:; '()|I", *s) ? 3.4 : 6.3;
+	return n;
+}
+
+static void
+put_text(const struct draw *d, double x, double y, const char *anchor, const char *class,
+	 const char *s)
+{
+	fprintf(d->out, "<text class=\"%s\" fill=\"%s\"", class, *class == 't' ? "#222" : "#555");
+	attribute(d->out, "x", x);
+	attribute(d->out, "y", y);
+	if (*anchor)
+		fprintf(d->out, " text-anchor=\"%s\"", anchor);
+	if (!strcmp(class, "th"))
+		fputs(" font-weight=\"600\"", d->out);
+	putc('>', d->out);
+	escape_xml(d->out, s);
+	fputs("</text>\n", d->out);
+}
+
+static void
+put_line(const struct draw *d, double x1, double y1, double x2, double y2, const char *class,
+	 const char *stroke, const char *more)
+{
+	fprintf(d->out, "<path class=\"%s\" stroke=\"%s\"%s d=\"M", class, stroke, more);
+	px(d->out, x1);
+	putc(' ', d->out);
+	px(d->out, y1);
+	putc('L', d->out);
+	px(d->out, x2);
+	putc(' ', d->out);
+	px(d->out, y2);
+	fputs("\"/>\n", d->out);
+}
+
+static void
+put_rect(const struct draw *d, double x, double y, double w, double h)
+{
+	attribute(d->out, "x", x);
+	attribute(d->out, "y", y);
+	attribute(d->out, "width", fmax(w, 0.1));
+	attribute(d->out, "height", fmax(h, 0.1));
+}
+
+/* --- colours --- */
+
+static const char *
+paint(const struct figure_series *s, char class[16])
+{
+	if (s->color >= FIGURE_GREY) {
+		snprintf(class, 16, "d%d", s->color - FIGURE_GREY);
+		return deed_of[s->color - FIGURE_GREY];
+	}
+	snprintf(class, 16, "s%d", s->color % COLORS);
+	return color_of[s->color % COLORS];
+}
+
+void
+svg_scale(unsigned rgb[SVG_LEVELS])
+{
+	static const unsigned stop[] = {0xf7f3e3, 0xd8ecc3, 0x9fd6b8, 0x57b9c1,
+					0x2d8fbd, 0x2a5ba5, 0x1c2a6e};
+	enum { PARTS = sizeof stop / sizeof *stop - 1 };
+
+	for (int i = 0; i < SVG_LEVELS; i++) {
+		const double at = (double)i / (SVG_LEVELS - 1) * PARTS;
+		const int k = at < PARTS ? (int)at : PARTS - 1;
+		rgb[i] = 0;
+		for (int shift = 16; shift >= 0; shift -= 8) {
+			const double a = stop[k] >> shift & 255, b = stop[k + 1] >> shift & 255;
+			rgb[i] |= (unsigned)rint(a + (at - k) * (b - a)) << shift;
+		}
+	}
+}
+
+int
+svg_level(const struct figure_heat *h, double v)
+{
+	const double share = v > 0 ? (log2(v) - h->lo) / (h->hi - h->lo) : 0;
+
+	return (int)rint(fmin(fmax(share, 0), 1) * (SVG_LEVELS - 1));
+}
+
+/* --- symbols and series --- */
+
+static void
+shape(FILE *out, int symbol, double x, double y, double r)
+{
+	static const char *const path[] = {[FIGURE_NONE] = "",
+					   [FIGURE_CIRCLE] = "m-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0z",
+					   [FIGURE_UP] = "m0-1.15l1.1 1.95h-2.2z",
+					   [FIGURE_DOWN] = "m0 1.15l1.1-1.95h-2.2z",
+					   [FIGURE_DIAMOND] =
+						   "m0-1.25l1.1 1.25l-1.1 1.25l-1.1-1.25z",
+					   [FIGURE_SQUARE] = "m-.9-.9h1.8v1.8h-1.8z",
+					   [FIGURE_CROSS] = "m-.9-.9l1.8 1.8m0-1.8l-1.8 1.8",
+					   [FIGURE_RING] = "m-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0z"};
+
+	fputs("<path transform=\"translate(", out);
+	px(out, x);
+	putc(' ', out);
+	px(out, y);
+	fprintf(out, ")scale(%.3g)\" d=\"M0 0%s\"", r, path[symbol]);
+	if (symbol == FIGURE_CROSS || symbol == FIGURE_RING)
+		fprintf(out, " fill=\"none\" stroke-width=\"%.3g\"", 1.5 / r);
+	fputs("/>", out);
+}
+
+/* A group of symbols in the colour of the series. */
+static void
+begin_symbols(FILE *out, const struct figure_series *s)
+{
+	char class[16];
+	const char *color = paint(s, class);
+
+	fprintf(out, "<g class=\"%s f\" fill=\"%s\" stroke=\"%s\" stroke-width=\"0\">", class,
+		color, color);
+}
+
+static void
+draw_symbols(const struct draw *d, const struct box *b, const struct figure_series *s)
+{
+	const double r = s->n > 400 ? 2 : s->look == FIGURE_DOTS ? 4 : 2.8;
+
+	begin_symbols(d->out, s);
+	for (long i = 0; i < s->n; i++)
+		shape(d->out, s->symbol, at_x(d, s->x[i]), at_y(b, s->y[i]), r);
+	fputs("</g>\n", d->out);
+}
+
+static void
+draw_whiskers(const struct draw *d, const struct box *b, const struct figure_series *s)
+{
+	char class[16];
+	const char *color = paint(s, class);
+
+	if (!s->lo)
+		return;
+	fprintf(d->out, "<path class=\"%s\" stroke=\"%s\" fill=\"none\" d=\"", class, color);
+	for (long i = 0; i < s->n; i++)
+		if (!isnan(s->lo[i])) {
+			fputs("M", d->out);
+			px(d->out, at_x(d, s->x[i]));
+			putc(' ', d->out);
+			px(d->out, at_y(b, fmax(s->lo[i], b->lo)));
+			fputs("V", d->out);
+			px(d->out, at_y(b, s->hi[i]));
+			fputs("m-3 0h6", d->out);
+		}
+	fputs("\"/>\n", d->out);
+}
+
+/* The band from lo to hi: up along one edge, back along the other. */
+static void
+draw_band(const struct draw *d, const struct box *b, const struct figure_series *s)
+{
+	char class[16];
+	const char *color = paint(s, class);
+
+	fprintf(d->out,
+		"<path class=\"%s f band\" fill=\"%s\" fill-opacity=\".18\" stroke=\"none\" d=\"",
+		class, color);
+	for (long i = 0, from; s->lo && i < s->n; i++) {
+		if (isnan(s->lo[i]))
+			continue;
+		for (from = i; i < s->n && !isnan(s->lo[i]); i++) {
+			putc(i == from ? 'M' : 'L', d->out);
+			px(d->out, at_x(d, s->x[i]));
+			putc(' ', d->out);
+			px(d->out, at_y(b, s->hi[i]));
+			if (s->look == FIGURE_STEPS && i + 1 < s->n) {
+				putc('H', d->out);
+				px(d->out, at_x(d, s->x[i + 1]));
+			}
+		}
+		for (long k = i; k-- > from;) {
+			putc('L', d->out);
+			px(d->out, at_x(d, s->x[k]));
+			putc(' ', d->out);
+			px(d->out, at_y(b, s->lo[k]));
+			if (s->look == FIGURE_STEPS && k > from) {
+				putc('V', d->out);
+				px(d->out, at_y(b, s->lo[k - 1]));
+			}
+		}
+		putc('z', d->out);
+	}
+	fputs("\"/>\n", d->out);
+}
+
+static void
+draw_line(const struct draw *d, const struct box *b, const struct figure_series *s)
+{
+	char class[16];
+	const char *color = paint(s, class);
+
+	fprintf(d->out, "<path class=\"%s line\" fill=\"none\" stroke=\"%s\" stroke-width=\"%s\"",
+		class, color, s->faint ? "1.1" : "1.7");
+	if (s->dash % DASHES)
+		fprintf(d->out, " stroke-dasharray=\"%s\"", dash_of[s->dash % DASHES]);
+	fputs(" stroke-linejoin=\"round\" d=\"", d->out);
+	for (long i = 0; i < s->n; i++) {
+		if (i && s->look == FIGURE_STEPS) {
+			putc('H', d->out);
+			px(d->out, at_x(d, s->x[i]));
+			putc('V', d->out);
+			px(d->out, at_y(b, s->y[i]));
+			continue;
+		}
+		putc(i ? 'L' : 'M', d->out);
+		px(d->out, at_x(d, s->x[i]));
+		putc(' ', d->out);
+		px(d->out, at_y(b, s->y[i]));
+	}
+	fputs("\"/>\n", d->out);
+}
+
+static void
+draw_bars(const struct draw *d, const struct box *b, const struct figure_series *s)
+{
+	char class[16];
+	const char *color = paint(s, class);
+	const double w = at_x(d, s->width) - at_x(d, 0), gap = w > 4 ? 1 : 0;
+
+	fprintf(d->out,
+		"<g class=\"%s f\" fill=\"%s\" stroke=\"#000\" stroke-opacity=\".35\" "
+		"stroke-width=\".5\">",
+		class, color);
+	for (long i = 0; i < s->n; i++) {
+		const double y = at_y(b, s->hi[i]);
+		fputs("<rect", d->out);
+		put_rect(d, at_x(d, s->x[i]) - w / 2 + gap / 2, y, w - gap, at_y(b, s->lo[i]) - y);
+		fputs("/>", d->out);
+	}
+	fputs("</g>\n", d->out);
+}
+
+static void
+draw_spans(const struct draw *d, const struct box *b, const struct figure_series *s)
+{
+	char class[16];
+	const char *color = paint(s, class);
+	const double space = fabs(at_y(b, 1) - at_y(b, 0));
+
+	fprintf(d->out,
+		"<path class=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"1\" "
+		"stroke-opacity=\".7\" d=\"",
+		class, color);
+	for (long i = 0; i < s->n; i++)
+		if (!isnan(s->lo[i])) {
+			putc('M', d->out);
+			px(d->out, at_x(d, s->x[i]));
+			putc(' ', d->out);
+			px(d->out, at_y(b, s->lo[i]));
+			putc('V', d->out);
+			px(d->out, at_y(b, s->y[i]));
+		}
+	fprintf(d->out, "\"/><path class=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"", class,
+		color);
+	px(d->out, fmin(fmax(space / 3, 0.8), 3.5));
+	fputs("\" d=\"", d->out);
+	for (long i = 0; i < s->n; i++) {
+		putc('M', d->out);
+		px(d->out, at_x(d, s->x[i]));
+		putc(' ', d->out);
+		px(d->out, at_y(b, s->y[i]));
+		putc('H', d->out);
+		px(d->out, fmax(at_x(d, s->hi[i]), at_x(d, s->x[i]) + 0.5));
+	}
+	fputs("\"/>\n", d->out);
+	begin_symbols(d->out, s);
+	for (long i = 0; s->mark && i < s->n; i++)
+		if (s->mark[i])
+			shape(d->out, s->mark[i], at_x(d, s->hi[i]), at_y(b, s->y[i]),
+			      fmin(fmax(space / 3, 1.5), 3.6));
+	fputs("</g>\n", d->out);
+}
+
+static void
+draw_series(const struct draw *d, const struct box *b, const struct figure_series *s)
+{
+	switch (s->look) {
+	case FIGURE_STEPS:
+	case FIGURE_LINE:
+		if (s->lo)
+			draw_band(d, b, s);
+		draw_line(d, b, s);
+		break;
+	case FIGURE_DOTS:
+		draw_whiskers(d, b, s);
+		draw_symbols(d, b, s);
+		break;
+	case FIGURE_MARKED:
+		draw_whiskers(d, b, s);
+		draw_line(d, b, s);
+		draw_symbols(d, b, s);
+		break;
+	case FIGURE_BARS: draw_bars(d, b, s); break;
+	case FIGURE_SPANS: draw_spans(d, b, s); break;
+	}
+}
+
+/* --- heat maps --- */
+
+/* Whether all columns are as wide as the second: the first may have begun earlier. */
+static bool
+even(const struct figure_heat *h)
+{
+	for (int c = 1; c < h->columns; c++)
+		if (fabs((h->x[c + 1] - h->x[c]) - (h->x[1] - h->x[0])) > 1e-6)
+			return false;
+	return true;
+}
+
+/* Columns of equal width, as an image has: those of the map, or as many as are seen. */
+static void
+draw_heat(const struct draw *d, const struct box *b, const struct figure_heat *h)
+{
+	enum { SEEN = 640 };
+	const int width = even(h) ? h->columns : SEEN;
+	const double from = h->x[0], to = h->x[h->columns];
+	unsigned char *pixel = mem_zero((size_t)width * h->rows + 1, 1);
+	unsigned rgb[SVG_LEVELS];
+
+	if (!h->rows || !h->columns)
+		return;
+	svg_scale(rgb);
+	for (int i = 0, c = 0; i < width; i++) {
+		const double x = from + (i + 0.5) / width * (to - from);
+		while (c + 1 < h->columns && x > h->x[c + 1])
+			c++;
+		for (int r = 0; r < h->rows; r++) {
+			const double v = h->v[(long)r * h->columns + c];
+			pixel[(long)r * width + i] =
+				isnan(v) ? 0 : (unsigned char)(1 + svg_level(h, v));
+		}
+	}
+	fputs("<image class=\"heat\" preserveAspectRatio=\"none\" "
+	      "style=\"image-rendering:pixelated\"",
+	      d->out);
+	put_rect(d, at_x(d, from), b->top, at_x(d, to) - at_x(d, from), b->height);
+	fputs(" href=\"", d->out);
+	png_uri(d->out, pixel, width, h->rows, rgb, SVG_LEVELS);
+	fputs("\"/>\n", d->out);
+	free(pixel);
+}
+
+static void
+draw_rows(const struct draw *d, const struct box *b, const struct figure_heat *h)
+{
+	const double space = b->height / (h->rows ? h->rows : 1);
+
+	for (int r = 0; space >= 9 && r < h->rows; r++)
+		put_text(d, d->left - 6, b->top + (r + 0.5) * space + 4, "end", "u row",
+			 h->name[r]);
+}
+
+/* --- axes --- */
+
+static void
+draw_bands(const struct draw *d, double top, double bottom, bool heat)
+{
+	for (int i = 0; i < d->f->bands; i++) {
+		const struct figure_band *v = &d->f->band[i];
+		const double x = at_x(d, v->from), w = at_x(d, fmin(v->to, d->f->to)) - x;
+		const int shade = v->color ? 1 + (v->color - 1) % (SHADES - 1) : 0;
+		if (shade && w > 0 && !heat) {
+			fprintf(d->out, "<rect class=\"b%d\" fill=\"%s\"", shade, shade_of[shade]);
+			put_rect(d, x, top, w, bottom - top);
+			fputs("/>\n", d->out);
+		}
+	}
+}
+
+static void
+draw_shifts(const struct draw *d, double top, double bottom)
+{
+	for (int i = 1; i < d->f->bands; i++) {
+		const double x = at_x(d, d->f->band[i].from);
+		put_line(d, x, top, x, bottom, "v", "#444",
+			 " stroke-width=\"1\" stroke-dasharray=\"5 3\"");
+	}
+	for (int i = 0; i < d->f->marks; i++) {
+		const double x = at_x(d, d->f->mark[i].x);
+		put_line(d, x, top, x, bottom, "v", "#444",
+			 " stroke-width=\"1\" stroke-dasharray=\"1 2\"");
+	}
+}
+
+static void
+name_bands(const struct draw *d, double y)
+{
+	for (int i = 0; i < d->f->bands; i++) {
+		const struct figure_band *v = &d->f->band[i];
+		const double x = at_x(d, v->from), w = at_x(d, fmin(v->to, d->f->to)) - x;
+		char *s;
+		size_t n = strlen(v->name);
+		if (!*v->name || w < 24)
+			continue;
+		s = mem_copy(v->name);
+		while (n > 1 && text_width(s) > w - 4) {
+			while (n > 1 && (s[n - 1] & 0xc0) == 0x80)
+				n--;
+			s[--n] = 0;
+		}
+		put_text(d, x + w / 2, y, "middle", "u", s);
+		free(s);
+	}
+	for (int i = 0; i < d->f->marks; i++)
+		put_text(d, at_x(d, d->f->mark[i].x), y, "middle", "u", d->f->mark[i].name);
+}
+
+static void
+draw_names(const struct draw *d, const struct box *b, const struct figure_panel *p)
+{
+	const double space = fabs(at_y(b, 1) - at_y(b, 0));
+
+	for (int i = 0; space >= 9 && i < p->ticks; i++)
+		put_text(d, d->left - 6, at_y(b, i) + 4, "end", "u", p->tick[i]);
+}
+
+static void
+draw_ticks(const struct draw *d, const struct box *b, const struct figure_panel *p)
+{
+	const double tick = figure_tick(b->lo, b->hi, (int)fmax(b->height / 32, 2), p->whole);
+	char buf[NUM_TEXT];
+
+	for (double y = ceil(b->lo / tick - 1e-9) * tick; y <= b->hi + tick / 1e6; y += tick) {
+		put_line(d, d->left, at_y(b, y), d->right, at_y(b, y), "g", "#dcdcdc",
+			 " stroke-width=\".7\"");
+		put_text(d, d->left - 6, at_y(b, y) + 4, "end", "u", figure_number(buf, y, tick));
+	}
+}
+
+static void
+draw_steps(const struct draw *d, double y)
+{
+	const double tick =
+		figure_tick(d->f->from, d->f->to, (int)((d->right - d->left) / 64), true);
+	char buf[NUM_TEXT];
+
+	for (double x = ceil(d->f->from / tick) * tick; x <= d->f->to + tick / 1e6; x += tick) {
+		put_line(d, at_x(d, x), y, at_x(d, x), y + 4, "a", "#444", "");
+		put_text(d, at_x(d, x), y + 16, "middle", "u", figure_number(buf, x, tick));
+	}
+	put_text(d, (d->left + d->right) / 2, y + 31, "middle", "t", "step");
+}
+
+/* --- legend --- */
+
+static bool
+in_legend(const struct figure *f, const struct figure_series *s)
+{
+	int faint = 0;
+
+	for (int k = 0; s->faint && k < f->panels; k++)
+		for (int i = 0; i < f->panel[k].n; i++)
+			faint += f->panel[k].series[i].faint;
+	return *s->name && faint <= LEGEND;
+}
+
+/* The same name in an earlier panel or place. */
+static bool
+repeated(const struct figure *f, int panel, int series)
+{
+	for (int k = 0; k <= panel; k++)
+		for (int i = 0; i < (k == panel ? series : f->panel[k].n); i++)
+			if (!strcmp(f->panel[k].series[i].name,
+				    f->panel[panel].series[series].name))
+				return true;
+	return false;
+}
+
+static void
+draw_sample(const struct draw *d, double x, double y, const struct figure_series *s)
+{
+	struct draw at = *d;
+	struct figure one = {.from = 0, .to = 1};
+	double ends[2] = {0, 1}, py[2] = {0, 0}, lo[2] = {-1, -1}, hi[2] = {1, 1};
+	struct figure_series sample = *s;
+	const struct box b = {y - 4, 8, -1, 1, false};
+
+	at.f = &one;
+	at.left = x;
+	at.right = x + 24;
+	sample.n = 2;
+	sample.x = ends;
+	sample.y = py;
+	sample.lo = s->lo ? lo : NULL;
+	sample.hi = s->lo ? hi : NULL;
+	sample.mark = NULL;
+	if (s->look == FIGURE_DOTS || s->look == FIGURE_MARKED) {
+		sample.lo = NULL;
+		ends[0] = 0.5;
+		sample.n = 1;
+	} else if (s->look == FIGURE_BARS) {
+		ends[0] = 0.5;
+		sample.width = 0.55;
+		sample.n = 1;
+	}
+	if (s->look == FIGURE_MARKED) {
+		struct figure_series line = sample;
+		double both[2] = {0, 1};
+		line.x = both;
+		line.n = 2;
+		draw_line(&at, &b, &line);
+		draw_symbols(&at, &b, &sample);
+	} else if (s->look != FIGURE_SPANS) {
+		draw_series(&at, &b, &sample);
+	}
+}
+
+/* The boxes of a heat map's scale with the values at its ends and middle. */
+static double
+draw_scale(const struct draw *d, const struct figure_heat *h, double y, bool dry)
+{
+	static const char *const name[] = {"0", "\u00bc", "\u00bd", "1", "2", "4", "8"};
+	unsigned rgb[SVG_LEVELS];
+	const double w = 26;
+
+	(void)h;
+	if (dry)
+		return 2 * ROW;
+	svg_scale(rgb);
+	put_text(d, d->left, y + 11, "", "t", "load, in fair shares");
+	for (int i = 0; i < 7; i++) {
+		fprintf(d->out,
+			"<rect class=\"heat\" fill=\"#%06x\" stroke=\"#999\" stroke-width=\".5\"",
+			rgb[i * (SVG_LEVELS - 1) / 6]);
+		put_rect(d, d->left + 118 + w * i, y + 2, w, 10);
+		fputs("/>", d->out);
+		put_text(d, d->left + 118 + w * (i + 0.5), y + 24, "middle", "u", name[i]);
+	}
+	return 2 * ROW;
+}
+
+/* Height of the legend; dry: only that. */
+static double
+draw_legend(const struct draw *d, double y, bool dry)
+{
+	double x = d->left, top = y;
+	bool any = false;
+
+	for (int k = 0; k < d->f->panels; k++) {
+		const struct figure_panel *p = &d->f->panel[k];
+		if (p->heat && p->heat->rows)
+			return draw_scale(d, p->heat, y, dry);
+		for (int i = 0; i < p->n; i++) {
+			const struct figure_series *s = &p->series[i];
+			const double w = 24 + 6 + text_width(s->name) + 14;
+			if (!in_legend(d->f, s) || repeated(d->f, k, i))
+				continue;
+			if (any && x + w > d->right) {
+				x = d->left;
+				y += ROW;
+			}
+			any = true;
+			if (!dry) {
+				draw_sample(d, x, y + 7, s);
+				put_text(d, x + 30, y + 11, "", "t", s->name);
+			}
+			x += w;
+		}
+	}
+	return any ? y + ROW - top : 0;
+}
+
+/* --- the whole --- */
+
+static double
+left_margin(const struct figure *f)
+{
+	double most = 36;
+
+	for (int k = 0; k < f->panels; k++) {
+		const struct figure_panel *p = &f->panel[k];
+		for (int i = 0; i < p->ticks; i++)
+			most = fmax(most, text_width(p->tick[i]));
+	}
+	return fmin(most, 90) + 12;
+}
+
+/* What is above the plotted part of a panel: its title and, at the first, names of domains. */
+enum { HEAD = 26, DOMAIN_ROW = 14 };
+
+static bool
+named(const struct figure *f)
+{
+	for (int i = 0; i < f->bands; i++)
+		if (*f->band[i].name)
+			return true;
+	return f->marks > 0;
+}
+
+static void
+draw_panel(const struct draw *d, int k, double top)
+{
+	const struct figure_panel *p = &d->f->panel[k];
+	struct box b = {.top = top, .height = p->height, .down = p->down};
+	const double bottom = top + p->height;
+
+	figure_span(p, &b.lo, &b.hi);
+	put_text(d, 6, top - 7 - (k || !named(d->f) ? 0 : DOMAIN_ROW), "", "th", p->title);
+	if (!k)
+		name_bands(d, top - 5);
+	fputs("<g class=\"panel\" data-box=\"", d->out);
+	px(d->out, d->left);
+	putc(' ', d->out);
+	px(d->out, top);
+	putc(' ', d->out);
+	px(d->out, d->right - d->left);
+	putc(' ', d->out);
+	px(d->out, p->height);
+	fprintf(d->out, "\" data-y=\"%.9g %.9g\">\n", p->down ? b.hi : b.lo, p->down ? b.lo : b.hi);
+	draw_bands(d, top, bottom, p->heat);
+	if (p->heat) {
+		draw_heat(d, &b, p->heat);
+		draw_rows(d, &b, p->heat);
+	} else if (p->ticks) {
+		draw_names(d, &b, p);
+	} else {
+		draw_ticks(d, &b, p);
+	}
+	draw_shifts(d, top, bottom);
+	for (int i = 0; i < p->n; i++)
+		draw_series(d, &b, &p->series[i]);
+	put_line(d, d->left, bottom, d->right, bottom, "a", "#444", "");
+	fputs("</g>\n", d->out);
+}
+
+static double
+height_of(const struct draw *d, double legend)
+{
+	double h = PAD + legend + (legend > 0 ? 6 : 0) + (named(d->f) ? DOMAIN_ROW : 0) + BOTTOM;
+
+	for (int k = 0; k < d->f->panels; k++)
+		h += HEAD + d->f->panel[k].height + (k ? 4 : 0);
+	return h;
+}
+
+void
+svg_write(const struct figure *f, int width, bool alone, FILE *out)
+{
+	struct draw d = {f, out, width, left_margin(f), width - PAD - 4};
+	const double legend = draw_legend(&d, 0, true), height = height_of(&d, legend);
+	double y = PAD;
+
+	fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\"", width,
+		height);
+	if (alone)
+		fprintf(out, " width=\"%d\" height=\"%.0f\"", width, height);
+	fprintf(out, " font-family=\"Helvetica,Arial,sans-serif\" font-size=\"%d\" role=\"img\" ",
+		FONT);
+	fprintf(out, "data-x=\"%.9g %.9g\">\n<title>", f->from, f->to);
+	escape_xml(out, f->title);
+	fputs("</title>\n<desc>", out);
+	escape_xml(out, f->about);
+	if (f->note) {
+		putc(' ', out);
+		escape_xml(out, f->note);
+	}
+	fputs("</desc>\n", out);
+	if (alone)
+		fprintf(out, "<rect fill=\"#fff\" width=\"%d\" height=\"%.0f\"/>\n", width, height);
+	draw_legend(&d, y, false);
+	y += legend + (legend > 0 ? 6 : 0) + (named(f) ? DOMAIN_ROW : 0);
+	for (int k = 0; k < f->panels; k++) {
+		y += HEAD + (k ? 4 : 0);
+		draw_panel(&d, k, y);
+		y += f->panel[k].height;
+	}
+	draw_steps(&d, y);
+	fputs("</svg>\n", out);
+}
