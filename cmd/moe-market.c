@@ -1,6 +1,7 @@
 /* moe-market: value experts and decide who is replaced; count events; what it might be worth. */
 #include "base/mem.h"
 #include "base/num.h"
+#include "policy/living.h"
 #include "policy/market.h"
 #include "policy/value.h"
 #include "program.h"
@@ -10,13 +11,14 @@
 
 static struct args {
 	struct market market;
+	struct living living;
 	char *output, *book, *stats;
 	int policy;
 	bool sensitivity, verbose, help, version;
 } args = {.output = "-"};
 
 static const struct opt own[] = {
-	ROW("policy", 0, OPT_ENUM, policy, 0, 0, "market", "decide: who decides"),
+	ROW("policy", 0, OPT_ENUM, policy, 0, 0, "market|living", "decide: who decides"),
 	ROW("stats", 0, OPT_TEXT, stats, 0, 0, "FILE",
 	    "decide: CSV of checks and crossings by layer"),
 	ROW("sensitivity", 0, OPT_FLAG, sensitivity, 0, 1, NULL,
@@ -30,8 +32,13 @@ static const struct opt own[] = {
 enum { OWN = sizeof own / sizeof *own };
 
 static const struct opt_group groups[] = {
-	{"fitness", "The market (decide and fitness):"}, {"policy", "This program:"}, {NULL, NULL}};
-static struct opt rows[MARKET_ROWS + OWN];
+	{"fitness", "The market (decide and fitness):"},
+	{"max-experts", "The living layer (decide; and --interval, --sigma):"},
+	{"policy", "This program:"},
+	{NULL, NULL}};
+enum { MARKET, LIVING };
+enum { POLICY_ROWS = MARKET_ROWS + LIVING_ROWS };
+static struct opt rows[POLICY_ROWS + OWN];
 static struct opt_table table = {
 	.program = "moe-market",
 	.synopsis = "moe-market decide [options] [CENSUS]\n"
@@ -155,6 +162,19 @@ flush(const struct policy_census *c, struct row *w)
 	return policy_census_waits(c) ? file_flush(w->f) : 0;
 }
 
+/* What the policy makes of a step; what happens stands in round->events. */
+static int
+decide_step(struct policy_step *s, struct market_round *round, struct tallies *t)
+{
+	if (args.policy == LIVING)
+		return living_decide(&args.living, s, &round->events);
+	if (market_decide(&args.market, s, round) < 0)
+		return -1;
+	if (market_due(&args.market, s->step))
+		count_round(t, round);
+	return 0;
+}
+
 static int
 decide_steps(struct policy_census *c, struct row *w, struct tallies *t)
 {
@@ -163,13 +183,11 @@ decide_steps(struct policy_census *c, struct row *w, struct tallies *t)
 	int got;
 
 	while ((got = policy_census_next(c, &s)) > 0) {
-		if (market_decide(&args.market, s, &round) < 0 ||
-		    policy_events_write(&round.events, w) < 0 || flush(c, w) < 0) {
+		if (decide_step(s, &round, t) < 0 || policy_events_write(&round.events, w) < 0 ||
+		    flush(c, w) < 0) {
 			got = -1;
 			break;
 		}
-		if (market_due(&args.market, s->step))
-			count_round(t, &round);
 	}
 	market_round_free(&round);
 	return got;
@@ -178,8 +196,10 @@ decide_steps(struct policy_census *c, struct row *w, struct tallies *t)
 static int
 decide(char **v, int n)
 {
-	struct policy_census *c = policy_census_open(
-		n ? v[0] : "-", market_needs(&args.market, true), market_wants());
+	const bool living = args.policy == LIVING;
+	const unsigned need = living ? living_needs() : market_needs(&args.market, true);
+	const unsigned want = living ? living_wants() : market_wants();
+	struct policy_census *c = policy_census_open(n ? v[0] : "-", need, want);
 	struct tallies t = {0};
 	struct row w = {0};
 	int r = -1;
@@ -638,7 +658,7 @@ value(char **v, int n)
 /* --- the command line --- */
 
 static const struct verb verbs[] = {
-	{"decide", 0, 1, "[CENSUS]", " output recipe policy stats verbose ", decide, MARKET_ROWS},
+	{"decide", 0, 1, "[CENSUS]", " output recipe policy stats verbose ", decide, POLICY_ROWS},
 	{"fitness", 0, 1, "[CENSUS]", " output recipe ", fitness, MARKET_ROWS},
 	{"runs", 1, INT_MAX, "RUN...", " output ", runs, 0},
 	{"value", 0, 3, "[SCENARIO [LOW HIGH]]", " output sensitivity ", value, 0},
@@ -651,7 +671,13 @@ check(const struct verb *v, char **operands, int n)
 	(void)v, (void)operands, (void)n;
 	if (args.book && opt_read(&table, args.book) != 0)
 		return usage("%s", err_text());
-	return market_check(&args.market) != 0 ? usage("%s", err_text()) : 0;
+	args.living.interval = args.market.interval;
+	args.living.sigma = args.market.sigma;
+	if (market_check(&args.market) != 0 || living_check(&args.living) != 0)
+		return usage("%s", err_text());
+	if (args.policy == LIVING && (args.stats || args.verbose))
+		return usage("decide: --stats and --verbose tell of the market");
+	return 0;
 }
 
 static int
@@ -663,9 +689,11 @@ run(const struct opt_many *words)
 int
 main(int argc, char **argv)
 {
-	const int n = market_rows(rows, offsetof(struct args, market));
+	int n = market_rows(rows, offsetof(struct args, market));
 
+	n += living_rows(rows + n, offsetof(struct args, living));
 	market_init(&args.market);
+	living_init(&args.living);
 	memcpy(rows + n, own, sizeof own);
 	table.n = n + OWN;
 	return program(&table, &args.help, &args.version, argc, argv, run);

@@ -64,6 +64,7 @@ static const struct opt_group groups[] = {
 	{"load-balance", "Routing:"},
 	{"seed", "Data, and what is recorded:"},
 	{"fitness", "The market:"},
+	{"max-experts", "The living layer (and --interval, --sigma, --twin-cosine):"},
 	{"output", "The run and its files:"},
 	{"eval", "A checkpoint in use:"},
 	{"help", "This program:"},

@@ -297,7 +297,14 @@ rows_round(void)
 				     .usage = NAN,
 				     .accuracy = 1,
 				     .below = 4,
-				     .width = 512};
+				     .width = 512,
+				     .gradient = (double)0.3f,
+				     .energy = (double)1.7f,
+				     .over = 2,
+				     .starved = 1,
+				     .twin = 5,
+				     .load_factor = NAN,
+				     .gradient_factor = NAN};
 	const char *name = temp("rows.csv"), *again = temp("again.csv");
 	struct policy_census *c;
 	struct policy_step *s;
@@ -386,7 +393,7 @@ histories(void)
 		"keep|birth|death|move|merge|freeze|thaw|escape|shift",
 		"an unknown event");
 	history("step,layer,slot,event,origin\n10,0,0,birth,stork\n",
-		"!:2: column origin: \"stork\" is not one of mutant|fresh|mean",
+		"!:2: column origin: \"stork\" is not one of mutant|fresh|mean|twin",
 		"an unknown origin");
 	history("step,layer,slot,event\n10,0,,death\n",
 		"!:2: a death without layer or slot (expected both)", "a death of nobody");

@@ -34,7 +34,8 @@ is "$(head -n 1 run/loss.csv)" "step,domain,tokens,loss,val_loss,lr,grad_norm,lo
 load_balance_weighted,z,z_weighted,entropy,entropy_weighted" "columns of loss.csv"
 is "$(head -n 1 run/experts.csv)" "step,layer,slot,expert,parent,born,tier,tokens,demand,quality,\
 exclusivity,flops,fitness,effective,vitality,usage,accuracy,class,below,width,demand_essential,\
-quality_essential,exclusive_essential,left" "columns of experts.csv"
+quality_essential,exclusive_essential,gradient,energy,over,starved,twin,load_factor,\
+gradient_factor,left" "columns of experts.csv"
 is "$(head -n 1 run/events.csv)" "step,layer,slot,event,expert,parent,value,threshold,cause,\
 to_layer,to_slot,width,sigma,origin,left" "columns of events.csv"
 is "$(head -n 1 run/layers.csv)" "step,layer,balance,z,entropy,maxvio,usage_q25,usage_median,\

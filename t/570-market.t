@@ -151,7 +151,7 @@ refused() {
 	says "$pattern" "$name: told"
 }
 refused '^moe-train: --dense has no population' "a dense model" --dense --top-k 1
-refused '^moe-train: --census-every 7 \(expected the market.s --interval, 10\)' \
+refused '^moe-train: --census-every 7 \(expected the policy.s --interval, 10\)' \
 	"a census at other steps" --census-every 7
 refused '^moe-train: 5 experts in the 4 slots of layer 0 \(expected 2 to 4\)' \
 	"fewer slots than experts" --experts 5 --slots 4

@@ -190,8 +190,12 @@ refused 1 '^moe-train: bad.st: width 16 is not a multiple of 3 heads' "an imposs
 	moe-train --eval bad.st v.txt
 edit bad.st '$head =~ s/"ledger":"(.*?)1,1,3,/"ledger":"${1}1,2,3,/'
 all "a ledger of another model" "a line of the ledger makes no sense: 1,2,3"
-edit bad.st '$head =~ s/\\n1,1,3,-1,0,16,0,0//'
+edit bad.st '$head =~ s/\\n1,1,3,-1,0,16,0,0,1,0,0,-1//'
 all "a ledger that is short" "layer 1 has fewer experts than a token uses|is not part of the model"
+edit bad.st '$head =~ s/\\n1,1,3,-1,0,16,0,0,1,0,0,-1/\\n1,1,3,-1,0,16,0,0,1,0,0,0/'
+all "half a pair of twins" "the ledger names slot 0 of layer 1 a twin of slot 1, but not"
+edit bad.st '$head =~ s/\\n1,1,3,-1,0,16,0,0,1,/\\n1,1,3,-1,0,16,0,0,nan,/'
+all "an energy that is none" "a line of the ledger makes no sense: 1,1,3"
 edit bad.st '$head =~ s/"step":"4"/"step":"x"/'
 resumed "no step" "no step in its metadata"
 taken "no step" "no step in its metadata"
@@ -203,7 +207,7 @@ taken "a NaN in a moment" "tensor $m holds a value that is not finite"
 edit bad.st '$head =~ s/"'$m'"/"optim.v.sideways"/'
 resumed "a missing moment" "tensor $m is missing"
 taken "a missing moment" "tensor $m is missing"
-edit bad.st 'substr($data, at("census.1.layer") + 16, 8) = pack "d<", 9**9**9'
+edit bad.st 'substr($data, at("census.1.layer") + 24, 8) = pack "d<", 9**9**9'
 rm -rf there
 cp -r run there
 cp bad.st there/ckpt.safetensors

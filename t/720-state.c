@@ -79,10 +79,13 @@ save(const char *file, const char *more)
 	last->id = 7;
 	last->parent = 0;
 	last->born = 3;
+	last->energy = 1.7f;
+	last->over = 2;
+	last->starved = 1;
 	p->next_id = 8;
 	for (int i = 0; p->layer[0].bias && i < 2; i++)
 		p->layer[0].bias[i] = (float)i - 0.5f;
-	c->layer[0].sum[0] = (struct census_sum){5, 4, 3, 2, 1.5};
+	c->layer[0].sum[0] = (struct census_sum){5, 4, 3, 2, 1.5, 0.5};
 	c->layer[0].tokens = 9;
 	c->layer[0].z = 0.1;
 	is_long(state_save(&(struct state){p, c, 12, text, "loss.csv 1 00000000\n"}, file), 0,

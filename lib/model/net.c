@@ -394,8 +394,9 @@ set_layer(struct pass *p, int layer)
 	p->l = &n->param->layer[layer];
 	p->a = &n->act[n->train ? layer : 0];
 	p->before = layer == 0 ? NULL : &n->act[n->train ? layer - 1 : 0];
-	if (!n->train)
-		p->a->plan.experts = p->l->experts;
+	p->a->plan.experts = shape_extent(p->s, layer);
+	p->a->plan.in = p->w->in;
+	p->a->plan.seq = p->cache ? p->net->seq : p->seq;
 	p->a->plan.living = shape_living(p->s, layer);
 	p->a->plan.tokens = p->n;
 	p->a->plan.first = p->cache ? p->cache->n : 0;
@@ -712,7 +713,7 @@ backward_layer(struct pass *p)
 	ffn_cut(&p->ffn, true);
 	task_run(p->ffn.parts, expert_back, p);
 	task_run(ffn_gather_tasks(&p->ffn), gather_task, p);
-	for (int e = 0; e < p->l->experts; e++)
+	for (int e = 0; e < p->a->plan.experts; e++)
 		if (p->a->plan.count[e] > 0)
 			p->l->expert[e]->touched = true;
 	task_run(row_tasks(p), middle_back, p);

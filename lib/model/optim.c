@@ -61,7 +61,13 @@ optim_norm(struct param *p, struct optim_fault *where)
 	param_each(p, slice_add, &s);
 	s.sum = mem_zero((size_t)s.n, sizeof *s.sum);
 	task_run(s.n, sumsq_task, &s);
+	for (int l = 0; l < p->shape.layers; l++)
+		for (int e = 0; e < p->layer[l].experts; e++)
+			if (p->layer[l].expert[e])
+				p->layer[l].expert[e]->norm2 = 0;
 	for (long i = 0; i < s.n; i++) {
+		if (s.v[i].slot >= 0)
+			p->layer[s.v[i].layer].expert[s.v[i].slot]->norm2 += s.sum[i];
 		if (!isfinite(s.sum[i]) && isfinite(total) && where)
 			*where = (struct optim_fault){s.v[i].t->name, s.v[i].layer, s.v[i].slot};
 		total += s.sum[i];

@@ -34,7 +34,7 @@ struct optim_fault {
 	const char *name;
 	int layer, slot;
 };
-double optim_norm(struct param *p, struct optim_fault *where);
+double optim_norm(struct param *p, struct optim_fault *where); /* sets norm2 of each expert */
 
 /* One update with t = step + 1; the experts' touched marks are cleared. */
 void optim_step(struct param *p, const struct optim *o, double rate, long step, double norm);

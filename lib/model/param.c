@@ -145,6 +145,8 @@ expert_new(const struct shape *s, bool train, int layer, int slot)
 	a = (struct arena){x->block = mem_map(x->bytes), 0};
 	expert_take(x, &a, s, train, layer, slot);
 	x->parent = -1;
+	x->twin = -1;
+	x->energy = 1;
 	return x;
 }
 
@@ -157,12 +159,36 @@ expert_free(struct expert *x)
 	free(x);
 }
 
+/* The router has a row for each slot up to the last that is not empty. */
+static void
+fit_route(struct param *p, int layer)
+{
+	struct layer *l = &p->layer[layer];
+	struct tensor *t = l->route2.rows ? &l->route2 : &l->route;
+
+	if (t->w)
+		t->rows = shape_extent(&p->shape, layer);
+}
+
+void
+param_part(struct layer *l, int slot)
+{
+	struct expert *x = l->expert[slot];
+
+	if (!x || x->twin < 0)
+		return;
+	l->expert[x->twin]->twin = -1;
+	x->twin = -1;
+}
+
 void
 param_death(struct param *p, int layer, int slot)
 {
+	param_part(&p->layer[layer], slot);
 	expert_free(p->layer[layer].expert[slot]);
 	p->layer[layer].expert[slot] = NULL;
 	p->shape.hidden[layer][slot] = 0;
+	fit_route(p, layer);
 }
 
 struct expert *
@@ -173,6 +199,7 @@ param_birth(struct param *p, int layer, int slot, int hidden)
 	p->shape.hidden[layer][slot] = hidden;
 	x = p->layer[layer].expert[slot] = expert_new(&p->shape, p->train, layer, slot);
 	x->id = p->next_id++;
+	fit_route(p, layer);
 	return x;
 }
 
@@ -181,6 +208,7 @@ param_move(struct param *p, int layer, int slot, int to_layer, int to_slot)
 {
 	struct expert *x = p->layer[layer].expert[slot], named = *x;
 
+	param_part(&p->layer[layer], slot);
 	p->shape.hidden[to_layer][to_slot] = x->hidden;
 	p->shape.hidden[layer][slot] = 0;
 	p->layer[to_layer].expert[to_slot] = x;
@@ -189,6 +217,8 @@ param_move(struct param *p, int layer, int slot, int to_layer, int to_slot)
 	memcpy(x->gate.name, named.gate.name, sizeof x->gate.name);
 	memcpy(x->up.name, named.up.name, sizeof x->up.name);
 	memcpy(x->down.name, named.down.name, sizeof x->down.name);
+	fit_route(p, layer);
+	fit_route(p, to_layer);
 }
 
 struct param *

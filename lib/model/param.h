@@ -24,6 +24,11 @@ struct expert {
 	bool touched; /* its gradient holds something since the last optimizer step */
 	bool frozen;  /* the optimizer leaves it as it is */
 	long below;   /* market steps in a row below the threshold */
+	int twin;     /* slot of the twin from whom it has not parted; -1: none */
+	double norm2; /* squared norm of its gradient, by optim_norm */
+	/* Of the living layer: see policy/living.h. */
+	float energy;
+	long over, starved;
 	struct tensor gate, up, down; /* [H, C], [H, C], [C, H]; gate.rows = 0 if not gated */
 	void *block;
 	size_t bytes;
@@ -31,9 +36,13 @@ struct expert {
 
 struct layer {
 	struct tensor norm1, q, k, v, o, norm2;
-	struct tensor route, route2; /* router: [E, C], or mlp [R, C] and [E, R]; rows 0: none */
-	float *bias; /* [E] loss-free bias on the router's choice; not a gradient's */
-	int experts;
+	/*
+	 * Router: [E, C], or mlp [R, C] and [E, R]; rows 0: none.  There is memory for every slot;
+	 * E, the rows that are, ends with the last slot that is not empty.
+	 */
+	struct tensor route, route2;
+	float *bias;		/* [E] loss-free bias on the router's choice; not a gradient's */
+	int experts;		/* slots */
 	struct expert **expert; /* [E]; NULL: an empty slot */
 };
 
@@ -61,13 +70,16 @@ void param_init(struct param *p, uint64_t seed);
 
 /*
  * The expert of a slot dies: its memory goes back to the system.  One is born in an empty slot,
- * with the next id and zeros in its tensors.  The shape follows; a net laid out for it holds as
- * long as no expert is wider than the widest was.
+ * with the next id and zeros in its tensors.  The shape and the router's rows follow; a net laid
+ * out for it holds as long as no expert is wider than the widest was.
  */
 void param_death(struct param *p, int layer, int slot);
 struct expert *param_birth(struct param *p, int layer, int slot, int hidden);
-/* The expert of a slot goes to an empty one, tensors and all. */
+/* The expert of a slot goes to an empty one, tensors and all, but without its twin. */
 void param_move(struct param *p, int layer, int slot, int to_layer, int to_slot);
+
+/* The expert of a slot and its twin, if it has one, are twins no more. */
+void param_part(struct layer *l, int slot);
 
 /* Visit every tensor in file order; layer and slot are -1 where they do not apply. */
 typedef void param_fn(void *arg, struct tensor *t, int layer, int slot);

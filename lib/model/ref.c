@@ -12,6 +12,7 @@ struct run {
 	const struct shape *s;
 	const struct net_how *how;
 	int batch, seq;
+	const int32_t *in;
 	long n; /* tokens */
 	bool choose;
 };
@@ -225,11 +226,18 @@ attention(const struct run *u, const struct layer *l, double *x)
 
 /* ---- routing ---- */
 
+/* Slots up to the last that is not empty: what the router has rows for. */
+static int
+slots(const struct run *u, const struct layer *l)
+{
+	return shape_extent(u->s, (int)(l - u->r->param->layer));
+}
+
 /* z [N, E], empty slots included */
 static double *
 scores(const struct run *u, const struct layer *l, const double *x)
 {
-	const long e = l->experts, c = u->s->dim;
+	const long e = slots(u, l), c = u->s->dim;
 	double *z, *h;
 
 	if (l->route.rows == 0)
@@ -277,7 +285,7 @@ choose(const struct run *u, const struct layer *l, const double *v, int *c)
 	const int k = u->s->top_k;
 	int own[k];
 
-	largest(l->experts, k, v, l->bias, own);
+	largest(slots(u, l), k, v, l->bias, own);
 	for (int j = 0; j < k; j++) {
 		double short_of = v[own[j]] - v[c[j]];
 		if (u->choose)
@@ -289,12 +297,19 @@ choose(const struct run *u, const struct layer *l, const double *v, int *c)
 	}
 }
 
+/* Is the slot's expert a candidate for this token? */
+static bool
+seen(const struct run *u, const struct layer *l, int slot, long t)
+{
+	return l->expert[slot] && !route_waits(l, slot, route_hash(u->in[t], t % u->seq));
+}
+
 /* Gates [N, K] from scores, which become probabilities; what routing adds to the objective. */
 static double
 route(const struct run *u, int layer, double *z, double *gate)
 {
 	const struct layer *l = &u->r->param->layer[layer];
-	const int e = l->experts, k = u->s->top_k;
+	const int e = slots(u, l), k = u->s->top_k;
 	const bool random = u->how->random || (!u->s->dense && u->s->router == ROUTER_RANDOM);
 	struct route_stat *stat = &u->r->route[layer];
 	const int living = shape_living(u->s, layer);
@@ -307,7 +322,7 @@ route(const struct run *u, int layer, double *z, double *gate)
 		double *p = z + t * e, sum = 0, lse;
 		int *c = u->r->choice[layer] + t * k;
 		for (int i = 0; i < e; i++)
-			p[i] = l->expert[i] ? p[i] / (double)u->how->temperature : -INFINITY;
+			p[i] = seen(u, l, i, t) ? p[i] / (double)u->how->temperature : -INFINITY;
 		if (!random)
 			choose(u, l, p, c);
 		lse = softmax(e, p);
@@ -400,7 +415,8 @@ double
 ref_loss(struct ref *r, const struct net_how *how, int batch, int seq, const int32_t *in,
 	 const int32_t *out, bool choose_here)
 {
-	const struct run u = {r, &r->param->shape, how, batch, seq, (long)batch * seq, choose_here};
+	const struct run u = {r,  &r->param->shape,  how,	 batch, seq,
+			      in, (long)batch * seq, choose_here};
 	const long c = u.s->dim;
 	const double *embed = weights(r, &r->param->embed);
 	double *x = reals(u.n * c), total = 0;

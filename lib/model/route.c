@@ -38,6 +38,44 @@ inverse_norms(long rows, long cols, const float *x, float *out)
 		out[i] = 1 / sqrtf(kern->dot(cols, x + i * cols, x + i * cols) + 1e-12f);
 }
 
+/* The finaliser of MurmurHash3. */
+uint64_t
+route_hash(int32_t token, long place)
+{
+	uint64_t h = (uint64_t)token << 32 ^ (uint64_t)place;
+
+	h = (h ^ h >> 33) * 0xff51afd7ed558ccd;
+	h = (h ^ h >> 33) * 0xc4ceb9fe1a85ec53;
+	return h ^ h >> 33;
+}
+
+bool
+route_waits(const struct layer *l, int slot, uint64_t hash)
+{
+	const struct expert *x = l->expert[slot], *y = x->twin < 0 ? NULL : l->expert[x->twin];
+
+	/* a bit of the pair: its younger's number */
+	return y && (hash >> (x->id > y->id ? x->id : y->id) % 64 & 1) == (x->id > y->id);
+}
+
+/* Of twins one is hidden from each token. */
+static void
+hide_twins(const struct layer *l, struct plan *p, long from, long to)
+{
+	const int e = p->experts;
+	int twin[e], n = 0;
+
+	for (int i = 0; i < e; i++)
+		if (l->expert[i] && l->expert[i]->twin >= 0)
+			twin[n++] = i;
+	for (long t = from; n > 0 && t < to; t++) {
+		const uint64_t h = route_hash(p->in[t], (p->first + t) % p->seq);
+		for (int i = 0; i < n; i++)
+			if (route_waits(l, twin[i], h))
+				p->z[t * e + twin[i]] = EMPTY;
+	}
+}
+
 static void
 scores(const struct shape *s, const struct layer *l, struct plan *p, long from, long to,
        const float *x, int worker)
@@ -68,6 +106,7 @@ scores(const struct shape *s, const struct layer *l, struct plan *p, long from, 
 	for (long i = 0; i < e && p->living < e; i++)
 		for (long t = 0; !l->expert[i] && t < rows; t++)
 			z[t * e + i] = EMPTY;
+	hide_twins(l, p, from, to);
 }
 
 /* The k largest of v + bias, ties to the lowest index, best first. */

@@ -11,27 +11,34 @@
  *
  *   linear  z = x W^T                        mlp     z = gelu(x U^T) W^T
  *   cosine  z = <x, k> / (|x| |k|)           random  K distinct experts by (seed, step, token)
+ *
+ * Twins, as long as they have not parted, are one candidate: of the two a token sees the one that
+ * route_waits leaves, by a bit of a hash of the token and its place in the sequence, half of the
+ * time each.  With equal weights and equal keys it does not matter which.  Random routing sees
+ * both.
  */
 
 /* The plan of a layer for N tokens: who computes what. Rows are sorted by expert, then token. */
 struct plan {
-	int experts, k; /* slots, and how many a token uses */
+	int experts, k; /* slots up to the last that is not empty; how many a token uses */
 	int living;	/* slots that hold an expert; the others are never chosen */
 	long tokens;
-	long first;	 /* number of the first token: random choices go by token number */
-	float *z;	 /* [N, E] scores before temperature; on the way back their gradients */
-	float *p;	 /* [N, E] probabilities */
-	float *lse;	 /* [N] log of the softmax's normaliser */
-	float *entropy;	 /* [N] of p, nats */
-	int *choice;	 /* [N, K] slots, best first */
-	float *gate;	 /* [N, K] weights */
-	long *row;	 /* [N, K] where the pair (token, rank) stands among the sorted rows */
-	int *token;	 /* [N K] token of a sorted row */
-	float *row_gate; /* [N K] its weight */
-	long *count;	 /* [E] rows of each expert */
-	long *start;	 /* [E + 1] first row of each expert */
-	float *hidden;	 /* [N, R] of the mlp before GELU; on the way back its gradient */
-	float *active;	 /* [N, R] and after */
+	long first;	   /* number of the first token: random choices go by token number */
+	const int32_t *in; /* [N] the tokens */
+	int seq;	   /* token t stands at (first + t) % seq of its sequence */
+	float *z;	   /* [N, E] scores before temperature; on the way back their gradients */
+	float *p;	   /* [N, E] probabilities */
+	float *lse;	   /* [N] log of the softmax's normaliser */
+	float *entropy;	   /* [N] of p, nats */
+	int *choice;	   /* [N, K] slots, best first */
+	float *gate;	   /* [N, K] weights */
+	long *row;	   /* [N, K] where the pair (token, rank) stands among the sorted rows */
+	int *token;	   /* [N K] token of a sorted row */
+	float *row_gate;   /* [N K] its weight */
+	long *count;	   /* [E] rows of each expert */
+	long *start;	   /* [E + 1] first row of each expert */
+	float *hidden;	   /* [N, R] of the mlp before GELU; on the way back its gradient */
+	float *active;	   /* [N, R] and after */
 };
 
 /* Lay a plan out (see arena_take) for at most this many experts and tokens. */
@@ -53,6 +60,10 @@ struct route_stat {
 void route_rows(const struct shape *s, const struct layer *l, struct plan *p, float temperature,
 		uint64_t seed, long step, int layer, bool random, long from, long to,
 		const float *x, int worker);
+
+/* A token's hash, and whether the expert of a slot leaves the token to its twin. */
+uint64_t route_hash(int32_t token, long place);
+bool route_waits(const struct layer *l, int slot, uint64_t hash);
 
 /* After all rows: counts, starts, sorted rows (stable by token). Serial, in token order. */
 void route_sort(struct plan *p);

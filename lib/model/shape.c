@@ -103,6 +103,16 @@ shape_living(const struct shape *s, int layer)
 }
 
 int
+shape_extent(const struct shape *s, int layer)
+{
+	int n = s->experts[layer];
+
+	while (n > 0 && s->hidden[layer][n - 1] == 0)
+		n--;
+	return n;
+}
+
+int
 shape_head(const struct shape *s)
 {
 	return s->dim / s->heads;
@@ -117,7 +127,7 @@ shape_qkv(const struct shape *s)
 static double
 route_params(const struct shape *s, int layer)
 {
-	double e = s->experts[layer], c = s->dim, r = s->router_hidden;
+	double e = shape_extent(s, layer), c = s->dim, r = s->router_hidden;
 
 	if (s->dense || s->router == ROUTER_RANDOM)
 		return 0;

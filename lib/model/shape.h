@@ -37,6 +37,7 @@ int shape_set(struct shape *s, int nexperts, const int *experts, int nhidden, co
 void shape_copy(struct shape *to, const struct shape *from);
 void shape_free(struct shape *s);
 
+int shape_extent(const struct shape *s, int layer); /* slots up to the last that is not empty */
 int shape_living(const struct shape *s, int layer); /* slots that are not empty */
 int shape_head(const struct shape *s);		    /* C / heads */
 int shape_qkv(const struct shape *s);	    /* columns of queries, keys and values together */

@@ -13,7 +13,7 @@ const char policy_event_columns[] = "step,layer,slot,event,expert,parent,value,t
 
 static const char *const kinds[] = {"keep",   "birth", "death",	 "move", "merge",
 				    "freeze", "thaw",  "escape", "shift"};
-static const char *const origins[] = {"", "mutant", "fresh", "mean"};
+static const char *const origins[] = {"", "mutant", "fresh", "mean", "twin"};
 enum { KINDS = sizeof kinds / sizeof *kinds, ORIGINS = sizeof origins / sizeof *origins };
 
 const char *

@@ -19,7 +19,7 @@ enum policy_kind {
 };
 
 /* Of what a newborn is made. */
-enum policy_origin { POLICY_NONE, POLICY_MUTANT, POLICY_FRESH, POLICY_MEAN };
+enum policy_origin { POLICY_NONE, POLICY_MUTANT, POLICY_FRESH, POLICY_MEAN, POLICY_TWIN };
 
 struct policy_event {
 	long step;

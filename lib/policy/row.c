@@ -11,10 +11,11 @@
 const char policy_row_columns[] =
 	"step,layer,slot,expert,parent,born,tier,tokens,demand,quality,exclusivity,flops,fitness,"
 	"effective,vitality,usage,accuracy,class,below,width,demand_essential,quality_essential,"
-	"exclusive_essential,left";
+	"exclusive_essential,gradient,energy,over,starved,twin,load_factor,gradient_factor,"
+	"left";
 
 enum { LAYER_MOST = 1 << 20, SLOT_MOST = 1 << 20 };
-enum { EXPERT = 0, BORN = 2, COLUMNS = 14 };
+enum { EXPERT = 0, BORN = 2, COLUMNS = 19 };
 _Static_assert(1 << EXPERT == ROW_EXPERT && 1 << BORN == ROW_BORN, "places are bits");
 
 /* The columns of enum row_column in its order: shares are real and at most 1. */
@@ -38,6 +39,11 @@ static const struct column {
 	{"accuracy", SHARE, offsetof(struct policy_row, accuracy), 0, 0},
 	{"below", LONG, offsetof(struct policy_row, below), 0, LONG_MAX},
 	{"width", INT, offsetof(struct policy_row, width), 0, INT_MAX},
+	{"gradient", REAL, offsetof(struct policy_row, gradient), 0, 0},
+	{"energy", REAL, offsetof(struct policy_row, energy), 0, 0},
+	{"over", LONG, offsetof(struct policy_row, over), 0, LONG_MAX},
+	{"starved", LONG, offsetof(struct policy_row, starved), 0, LONG_MAX},
+	{"twin", LONG, offsetof(struct policy_row, twin), -1, LONG_MAX},
 };
 
 /* --- a step --- */
@@ -228,7 +234,12 @@ read_row(struct policy_census *c, struct policy_row *r, long *left)
 				 .effective = NAN,
 				 .vitality = NAN,
 				 .usage = NAN,
-				 .accuracy = NAN};
+				 .accuracy = NAN,
+				 .gradient = NAN,
+				 .energy = NAN,
+				 .twin = -1,
+				 .load_factor = NAN,
+				 .gradient_factor = NAN};
 	if (table_long(c->t, c->step, 0, LONG_MAX, &r->step) ||
 	    read_int(c, c->layer, 0, LAYER_MOST, &r->layer) ||
 	    (c->slot >= 0 && read_int(c, c->slot, 0, SLOT_MOST, &r->slot)) ||
@@ -550,6 +561,16 @@ policy_row_write(struct row *w, const struct policy_row *r, long left)
 	row_long(w, r->width);
 	for (int i = 0; i < 3; i++)
 		row_long(w, r->essential[i]);
+	real_or_none(w, r->gradient);
+	real_or_none(w, r->energy);
+	row_long(w, r->over);
+	row_long(w, r->starved);
+	if (r->twin < 0)
+		row_skip(w);
+	else
+		row_long(w, r->twin);
+	real_or_none(w, r->load_factor);
+	real_or_none(w, r->gradient_factor);
 	row_long(w, left);
 	return row_end(w);
 }

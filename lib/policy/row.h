@@ -21,6 +21,17 @@ struct policy_row {
 	int width;	   /* hidden neurons; 0: not told */
 	bool essential[3]; /* enum policy_essential */
 	double maturity;   /* share of its grace that it has lived, 0 to 1; in no table */
+
+	/* Of the living layer (policy/living.h); NAN and 0 elsewhere. */
+	double gradient;    /* mean norm of the expert's gradient */
+	double energy;	    /* x after the check before this one */
+	long over, starved; /* counts after the check before this one */
+	long twin;	    /* id of the twin from whom it has not parted; -1: none */
+	double load_factor, gradient_factor; /* what the policy makes of the row */
+	struct {
+		double energy;
+		long over, starved;
+	} next; /* after this check; in no table */
 };
 
 /* The three ways in which an expert can matter; the columns demand_essential and so on. */
@@ -42,7 +53,12 @@ enum row_column {
 	ROW_ACCURACY = 1 << 11,
 	ROW_BELOW = 1 << 12,
 	ROW_WIDTH = 1 << 13,
-	ROW_SLOT = 1 << 14 /* needed: it or expert */
+	ROW_GRADIENT = 1 << 14,
+	ROW_ENERGY = 1 << 15,
+	ROW_OVER = 1 << 16,
+	ROW_STARVED = 1 << 17,
+	ROW_TWIN = 1 << 18,
+	ROW_SLOT = 1 << 19 /* needed: it or expert */
 };
 
 /* One step: its rows by layer, then slot; layer k is row[begin[k]] to row[begin[k + 1] - 1]. */

@@ -51,7 +51,7 @@ census_clear(struct census *c)
 		memset(l->sum, 0, e * sizeof *l->sum);
 		if (l->pair)
 			memset(l->pair, 0, e * e * sizeof *l->pair);
-		l->tokens = l->batches = 0;
+		l->tokens = l->batches = l->steps = 0;
 		l->balance = l->z = l->entropy = 0;
 	}
 }
@@ -98,6 +98,17 @@ census_add(struct census *c, int layer, const struct plan *p, const struct route
 	l->entropy += stat->entropy;
 }
 
+void
+census_gradients(struct census *c, const struct param *p)
+{
+	for (int i = 0; i < c->layers; i++) {
+		c->layer[i].steps++;
+		for (int e = 0; e < c->layer[i].experts; e++)
+			if (p->layer[i].expert[e])
+				c->layer[i].sum[e].gradient += sqrt(p->layer[i].expert[e]->norm2);
+	}
+}
+
 static double
 share(double part, double whole)
 {
@@ -122,8 +133,8 @@ routed(const struct census_layer *l)
 }
 
 static struct policy_row
-row_of(const struct census_layer *l, const struct expert *x, double all, long step, int layer,
-       int slot)
+row_of(const struct census_layer *l, const struct expert *x, const struct expert *twin, double all,
+       long step, int layer, int slot)
 {
 	const struct census_sum *s = &l->sum[slot];
 
@@ -146,6 +157,13 @@ row_of(const struct census_layer *l, const struct expert *x, double all, long st
 		.accuracy = share((double)s->hits, (double)s->first),
 		.below = x->below,
 		.width = x->hidden,
+		.gradient = l->steps ? share(s->gradient, (double)l->steps) : NAN,
+		.energy = (double)x->energy,
+		.over = x->over,
+		.starved = x->starved,
+		.twin = twin ? twin->id : -1,
+		.load_factor = NAN,
+		.gradient_factor = NAN,
 	};
 }
 
@@ -158,8 +176,10 @@ census_rows(const struct census *c, const struct param *p, long step, struct pol
 		const double all = routed(l);
 		for (int e = 0; e < l->experts; e++)
 			if (p->layer[i].expert[e]) {
-				struct policy_row r =
-					row_of(l, p->layer[i].expert[e], all, step, i, e);
+				const struct expert *x = p->layer[i].expert[e];
+				const struct expert *twin =
+					x->twin < 0 ? NULL : p->layer[i].expert[x->twin];
+				struct policy_row r = row_of(l, x, twin, all, step, i, e);
 				policy_step_add(out, &r);
 			}
 	}
@@ -175,17 +195,20 @@ census_write_experts(const struct policy_step *s, struct row *w)
 }
 
 static int
-write_layer(struct row *r, const struct census_layer *l, long step, int layer, double *load)
+write_layer(struct row *r, const struct census_layer *l, const struct layer *who, long step,
+	    int layer, double *load)
 {
-	const int n = l->experts;
+	const int slots = l->experts;
 	const double batches = (double)l->batches;
 	struct ecology_load spread;
 	double pair = 0;
+	int n = 0;
 
-	for (int i = 0; i < n; i++)
-		load[i] = (double)l->sum[i].tokens;
+	for (int i = 0; i < slots; i++)
+		if (who->expert[i])
+			load[n++] = (double)l->sum[i].tokens;
 	spread = ecology_load(n, load);
-	for (int i = 0; l->pair && i < n * n; i++)
+	for (int i = 0; l->pair && i < slots * slots; i++)
 		pair = (double)l->pair[i] > pair ? (double)l->pair[i] : pair;
 	row_long(r, step);
 	row_long(r, layer);
@@ -206,14 +229,14 @@ write_layer(struct row *r, const struct census_layer *l, long step, int layer, d
 }
 
 int
-census_write_layers(const struct census *c, long step, struct file *f)
+census_write_layers(const struct census *c, const struct param *p, long step, struct file *f)
 {
 	struct row r = {.f = f};
 	int bad = 0;
 
 	for (int i = 0; i < c->layers && !bad; i++) {
 		double *load = mem_zero((size_t)c->layer[i].experts, sizeof *load);
-		bad = write_layer(&r, &c->layer[i], step, i, load);
+		bad = write_layer(&r, &c->layer[i], &p->layer[i], step, i, load);
 		free(load);
 	}
 	return bad;
@@ -226,9 +249,9 @@ tensor_name(char name[64], int layer, const char *what)
 }
 
 /* A layer's scalars stand in one struct from `tokens` on, all of eight bytes. */
-enum { SCALARS = 5, SUMS = sizeof(struct census_sum) / 8 };
+enum { SCALARS = 6, SUMS = sizeof(struct census_sum) / 8 };
 _Static_assert(sizeof(struct census_layer) - offsetof(struct census_layer, tokens) == SCALARS * 8,
-	       "census_layer's scalars are five words");
+	       "census_layer's scalars are six words");
 
 void
 census_put(const struct census *c, struct ckpt_out *o)

@@ -11,8 +11,8 @@
 /* Who lives where, as the events would leave it: ids, -1 for nobody, and widths. */
 struct census_map {
 	const struct param *p;
-	int64_t **id; /* [layer][slot] */
-	int **width;
+	int64_t **id;	     /* [layer][slot] */
+	int **width, **twin; /* twin: a slot, or -1 */
 	int64_t next;
 };
 
@@ -24,13 +24,18 @@ map_open(struct census_map *m, const struct param *p)
 	*m = (struct census_map){.p = p, .next = p->next_id};
 	m->id = mem_zero(layers, sizeof *m->id);
 	m->width = mem_zero(layers, sizeof *m->width);
+	m->twin = mem_zero(layers, sizeof *m->twin);
 	for (int l = 0; l < p->shape.layers; l++) {
 		const size_t n = (size_t)p->layer[l].experts;
 		m->id[l] = mem_zero(n, sizeof **m->id);
 		m->width[l] = mem_zero(n, sizeof **m->width);
 		memcpy(m->width[l], p->shape.hidden[l], n * sizeof **m->width);
-		for (int e = 0; e < p->layer[l].experts; e++)
-			m->id[l][e] = p->layer[l].expert[e] ? p->layer[l].expert[e]->id : -1;
+		m->twin[l] = mem_zero(n, sizeof **m->twin);
+		for (int e = 0; e < p->layer[l].experts; e++) {
+			const struct expert *x = p->layer[l].expert[e];
+			m->id[l][e] = x ? x->id : -1;
+			m->twin[l][e] = x ? x->twin : -1;
+		}
 	}
 }
 
@@ -40,9 +45,35 @@ map_close(struct census_map *m)
 	for (int l = 0; l < m->p->shape.layers; l++) {
 		free(m->id[l]);
 		free(m->width[l]);
+		free(m->twin[l]);
 	}
 	free(m->id);
 	free(m->width);
+	free(m->twin);
+}
+
+/* The slot becomes empty. */
+static void
+map_clear(struct census_map *m, int layer, int slot)
+{
+	const int twin = m->twin[layer][slot];
+
+	if (twin >= 0)
+		m->twin[layer][twin] = -1;
+	m->twin[layer][slot] = -1;
+	m->id[layer][slot] = -1;
+	m->width[layer][slot] = 0;
+}
+
+/* Experts that a token can choose among: twins count once. */
+static int
+map_candidates(const struct census_map *m, int layer)
+{
+	int n = 0;
+
+	for (int s = 0; s < m->p->layer[layer].experts; s++)
+		n += m->id[layer][s] >= 0 && m->twin[layer][s] < s;
+	return n;
 }
 
 static int
@@ -107,6 +138,14 @@ check_birth(struct census_map *m, const struct policy_event *v)
 		peers += id[e] >= 0 && width[e] == w;
 	if (v->origin == POLICY_MEAN && peers == 0)
 		return bad(v, " as the mean of peers, but there are none of that width");
+	if (v->origin == POLICY_TWIN && w != width[parent])
+		return bad(v, " of a twin, but not as wide as its parent");
+	if (v->origin == POLICY_TWIN && m->twin[v->layer][parent] >= 0)
+		return bad(v, " of a twin whose parent has one already");
+	if (v->origin == POLICY_TWIN) {
+		m->twin[v->layer][parent] = v->slot;
+		m->twin[v->layer][v->slot] = parent;
+	}
 	id[v->slot] = m->next++;
 	width[v->slot] = w;
 	return 0;
@@ -129,23 +168,20 @@ check_event(struct census_map *m, const struct policy_event *v)
 	if (v->expert >= 0 && v->expert != id[v->slot])
 		return bad(v, " of an expert that is not there");
 	if (v->kind == POLICY_DEATH) {
-		id[v->slot] = -1;
-		m->width[v->layer][v->slot] = 0;
+		map_clear(m, v->layer, v->slot);
 	} else if (v->kind == POLICY_MOVE) {
 		if (!place(m, v->to_layer, v->to_slot) || m->id[v->to_layer][v->to_slot] >= 0)
 			return bad(v, " to a place that is not an empty slot");
 		m->id[v->to_layer][v->to_slot] = id[v->slot];
-		id[v->slot] = -1;
 		m->width[v->to_layer][v->to_slot] = m->width[v->layer][v->slot];
-		m->width[v->layer][v->slot] = 0;
+		map_clear(m, v->layer, v->slot);
 	} else if (v->kind == POLICY_MERGE) {
 		if (v->to_layer != v->layer || !place(m, v->to_layer, v->to_slot) ||
 		    v->to_slot == v->slot || id[v->to_slot] < 0)
 			return bad(v, " into nobody of the layer");
 		if (m->width[v->layer][v->slot] != m->width[v->layer][v->to_slot])
 			return bad(v, " into an expert of another width");
-		id[v->slot] = -1;
-		m->width[v->layer][v->slot] = 0;
+		map_clear(m, v->layer, v->slot);
 	}
 	return 0;
 }
@@ -160,9 +196,7 @@ check(const struct param *p, const struct policy_events *e)
 	for (int i = 0; i < e->n && status == 0; i++)
 		status = check_event(&m, &e->v[i]);
 	for (int l = 0; l < p->shape.layers && status == 0; l++) {
-		int living = 0;
-		for (int s = 0; s < p->layer[l].experts; s++)
-			living += m.id[l][s] >= 0;
+		const int living = map_candidates(&m, l);
 		if (living < p->shape.top_k)
 			status = err_set(
 				"step %ld: layer %d would be left with %d experts (expected at "
@@ -335,6 +369,71 @@ mean_of_peers(const struct layer *l, struct expert *x)
 	}
 }
 
+/* Of gradients half as large: both get m / 2 and v / 4 of n moments of the elder's. */
+static void
+share_moments(long n, float *m, float *v, float *to_m, float *to_v)
+{
+	if (!m)
+		return;
+	kern->scale(n, 0.5f, m, m);
+	kern->scale(n, 0.25f, v, v);
+	memcpy(to_m, m, (size_t)n * sizeof *m);
+	memcpy(to_v, v, (size_t)n * sizeof *v);
+}
+
+static void
+share_tensor(struct tensor *a, struct tensor *b)
+{
+	share_moments(a->rows * a->cols, a->m, a->v, b->m, b->v);
+}
+
+/* Half the vitality x / (1 + x) each. */
+static void
+start_anew(struct expert *x)
+{
+	x->energy /= 2 + x->energy;
+	x->over = x->starved = 0;
+}
+
+static void
+make_twins(struct layer *l, int elder, int younger)
+{
+	struct expert *a = l->expert[elder], *b = l->expert[younger];
+	struct tensor *t = route_of(l);
+	const long c = t ? t->cols : 0;
+
+	share_tensor(&a->up, &b->up);
+	share_tensor(&a->down, &b->down);
+	if (a->gate.rows)
+		share_tensor(&a->gate, &b->gate);
+	if (t && t->m)
+		share_moments(c, t->m + elder * c, t->v + elder * c, t->m + younger * c,
+			      t->v + younger * c);
+	start_anew(a);
+	b->energy = a->energy;
+	a->twin = younger;
+	b->twin = elder;
+}
+
+void
+pool_part(struct param *p, double cosine)
+{
+	for (int i = 0; i < p->shape.layers; i++) {
+		struct layer *l = &p->layer[i];
+		const struct tensor *t = route_of(l);
+		for (int e = 0; t && e < l->experts; e++) {
+			const int twin = l->expert[e] ? l->expert[e]->twin : -1;
+			const float *a = t->w + e * t->cols, *b = t->w + twin * t->cols;
+			if (twin < e) /* none, or seen from its twin */
+				continue;
+			const float aa = kern->dot(t->cols, a, a), bb = kern->dot(t->cols, b, b);
+			if ((double)kern->dot(t->cols, a, b) <
+			    cosine * sqrt((double)aa * (double)bb))
+				param_part(l, e);
+		}
+	}
+}
+
 static void
 birth(struct param *p, struct policy_event *v, uint64_t seed)
 {
@@ -370,6 +469,8 @@ birth(struct param *p, struct policy_event *v, uint64_t seed)
 		inherit_cols(&r, &parent->down, &x->down, sigma);
 		inherit_route(&r, l, from, v->slot, sigma);
 	}
+	if (v->origin == POLICY_TWIN)
+		make_twins(l, from, v->slot);
 }
 
 /* ---- the others ---- */

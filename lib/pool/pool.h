@@ -16,6 +16,10 @@
  *           its router row is the parent's plus noise (mean: that of those peers; fresh: drawn),
  *           its bias the parent's (theirs; 0), its moments zero, its age zero; a width that is not
  *           told is the parent's (that of the layer's widest; the model's widest at the start)
+ *           twin    as mutant, as wide as its parent, with whom it shares the load until pool_part:
+ *                   each sees half of the tokens, so that of gradients half as large both have
+ *                   moments m / 2 and v / 4 of the parent's; both begin with half the parent's
+ *                   vitality, x / (2 + x), and count their checks anew
  *   move    to an empty slot of another layer, with weights, moments, id and router row
  *   merge   its weights are averaged into another expert of its width, then it dies
  *   freeze, thaw   the optimizer leaves it alone, or not
@@ -28,5 +32,8 @@
  * filled in.  All are checked first: on -1, with a message, nothing has changed.
  */
 int pool_apply(struct param *p, struct policy_events *e, uint64_t seed);
+
+/* Twins whose router rows point in ways with a cosine below this are twins no more. */
+void pool_part(struct param *p, double cosine);
 
 #endif

@@ -32,8 +32,10 @@ recipe_init(struct recipe *r)
 		.seed = 1,
 		.census_every = 100,
 		.trace_every = 100,
+		.twin_cosine = 0.98,
 	};
 	market_init(&r->market);
+	living_init(&r->living);
 }
 
 enum { LEAST_VOCAB = 2 };
@@ -95,8 +97,10 @@ static const struct opt rows[] = {
 	    "first steps routed at random"),
 	ROW("dormancy", 0, OPT_FLAG, dormancy, 0, 1, NULL, true,
 	    "freeze an expert in steps that bring it no tokens"),
-	ROW("lifecycle", 0, OPT_ENUM, lifecycle, 0, 0, "none|market", true,
+	ROW("lifecycle", 0, OPT_ENUM, lifecycle, 0, 0, "none|market|living", true,
 	    "what decides on births and deaths of experts"),
+	ROW("twin-cosine", 0, OPT_REAL, twin_cosine, -1, 1, "X", true,
+	    "living: twins part when their keys point further apart"),
 	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", true, "of all random numbers"),
 	ROW("val-frac", 0, OPT_REAL, val_frac, 0, 0.9, "SHARE", true,
 	    "end of each DATA held out for validation"),
@@ -120,15 +124,16 @@ static const struct opt rows[] = {
 int
 recipe_rows(struct opt *row, size_t at)
 {
-	const int n = sizeof rows / sizeof *rows;
+	int n = sizeof rows / sizeof *rows;
 
-	_Static_assert(sizeof rows / sizeof *rows + MARKET_ROWS <= RECIPE_ROWS,
+	_Static_assert(sizeof rows / sizeof *rows + MARKET_ROWS + LIVING_ROWS <= RECIPE_ROWS,
 		       "RECIPE_ROWS is too small");
 	for (int i = 0; i < n; i++) {
 		row[i] = rows[i];
 		row[i].at += at;
 	}
-	return n + market_rows(row + n, at + offsetof(struct recipe, market));
+	n += market_rows(row + n, at + offsetof(struct recipe, market));
+	return n + living_rows(row + n, at + offsetof(struct recipe, living));
 }
 
 int
@@ -149,7 +154,12 @@ recipe_preset(struct opt_table *t, struct recipe *r)
 			return -1;
 	if (r->lifecycle == LIFE_NONE)
 		return 0;
-	/* the market looks at the window since it last met */
+	/* a living layer has keys, of cosines within [-1, 1], and its load is not to be even */
+	if (r->lifecycle == LIFE_LIVING && (opt_set(t, "router", "cosine", OPT_PRESET) != 0 ||
+					    opt_set(t, "temperature", "0.1", OPT_PRESET) != 0 ||
+					    opt_set(t, "load-balance", "0", OPT_PRESET) != 0))
+		return -1;
+	/* the policy looks at the window since it last met */
 	snprintf(interval, sizeof interval, "%ld", r->market.interval);
 	return opt_set(t, "census-every", interval, OPT_PRESET);
 }
@@ -184,6 +194,8 @@ recipe_check(struct recipe *r)
 	double a, b;
 	long steps;
 
+	if (r->lifecycle != LIFE_NONE && r->dense)
+		return err_set("--dense has no population for --lifecycle");
 	if (temperature(r->temperature, &a, &b, &steps) != 0 ||
 	    recipe_shape(r, LEAST_VOCAB, &s) != 0)
 		return -1;
@@ -196,13 +208,20 @@ recipe_check(struct recipe *r)
 		return err_set("--router random has no choice for --bias-rate to move");
 	if (market_check(&r->market) != 0)
 		return -1;
-	if (r->lifecycle != LIFE_NONE && r->dense)
-		return err_set("--dense has no population for --lifecycle");
-	if (r->lifecycle != LIFE_NONE && r->market.least > 0 && r->market.least < r->top_k)
+	r->living.interval = r->market.interval;
+	r->living.sigma = r->market.sigma;
+	if (living_check(&r->living) != 0)
+		return -1;
+	if (r->lifecycle == LIFE_LIVING && r->router == ROUTER_RANDOM)
+		return err_set("--router random has no keys for --lifecycle living");
+	if (r->lifecycle == LIFE_LIVING && r->living.least < r->top_k)
+		return err_set("--min-experts %d (expected at least --top-k, %d)", r->living.least,
+			       r->top_k);
+	if (r->lifecycle == LIFE_MARKET && r->market.least > 0 && r->market.least < r->top_k)
 		return err_set("--market-min %d (expected 0, or at least --top-k, %d)",
 			       r->market.least, r->top_k);
 	if (r->lifecycle != LIFE_NONE && r->census_every != r->market.interval)
-		return err_set("--census-every %ld (expected the market's --interval, %ld)",
+		return err_set("--census-every %ld (expected the policy's --interval, %ld)",
 			       r->census_every, r->market.interval);
 	return 0;
 }
@@ -224,9 +243,9 @@ recipe_temperature(const struct recipe *r, long step)
 
 /* Slots for more experts than there are at the start: those beyond are empty. */
 static int
-slots_shape(const struct recipe *r, struct shape *out)
+slots_shape(const struct recipe *r, const struct opt_ints *slots, struct shape *out)
 {
-	const struct opt_ints *slots = &r->market.slots, *start = &r->experts;
+	const struct opt_ints *start = &r->experts;
 
 	if (start->n != 1 && start->n != r->layers)
 		return err_set("%d numbers of experts for %d layers", start->n, r->layers);
@@ -260,8 +279,12 @@ recipe_shape(const struct recipe *r, int vocab, struct shape *out)
 			      .router_hidden = r->router_hidden ? r->router_hidden : r->dim,
 			      .dense = r->dense,
 			      .tied = !r->untied};
-	if (r->lifecycle != LIFE_NONE && r->market.slots.n > 0)
-		return slots_shape(r, out);
+	if (r->lifecycle == LIFE_MARKET && r->market.slots.n > 0)
+		return slots_shape(r, &r->market.slots, out);
+	if (r->lifecycle == LIFE_LIVING) {
+		int most = r->living.most;
+		return slots_shape(r, &(struct opt_ints){1, &most}, out);
+	}
 	return shape_set(out, r->experts.n, r->experts.v, r->hidden.n, r->hidden.v);
 }
 

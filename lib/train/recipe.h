@@ -3,6 +3,7 @@
 #include "base/opt.h"
 #include "model/net.h"
 #include "model/optim.h"
+#include "policy/living.h"
 #include "policy/market.h"
 
 /*
@@ -29,6 +30,8 @@ struct recipe {
 	bool dormancy;
 	int lifecycle; /* enum lifecycle */
 	struct market market;
+	struct living living;
+	double twin_cosine; /* of router rows, below which twins part */
 	long seed;
 
 	/* data and observation */
@@ -40,14 +43,14 @@ struct recipe {
 	char *resume_from;
 };
 
-enum lifecycle { LIFE_NONE, LIFE_MARKET };
+enum lifecycle { LIFE_NONE, LIFE_MARKET, LIFE_LIVING };
 
 /* Defaults; not to be freed itself, but what options set is the table's (opt_free). */
 void recipe_init(struct recipe *r);
 
 /* The rows for a program's table: offsets are into struct recipe, which stands at `at` in the
  * program's own struct. Returns how many were written to row. */
-enum { RECIPE_ROWS = MARKET_ROWS + 45 };
+enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 46 };
 int recipe_rows(struct opt *row, size_t at);
 
 /* Apply the preset that --config names to what was not given. */

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char ledger_columns[] = "layer,slot,expert,parent,born,hidden,below,frozen\n";
+static const char ledger_columns[] =
+	"layer,slot,expert,parent,born,hidden,below,frozen,energy,over,starved,twin\n";
 
 enum part { WEIGHTS, FIRST, SECOND, PARTS };
 static const char *const prefix[PARTS] = {"", "optim.m.", "optim.v."};
@@ -84,9 +85,10 @@ ledger_text(const struct param *p)
 		for (int e = 0; e < p->layer[l].experts; e++) {
 			const struct expert *x = p->layer[l].expert[e];
 			if (x)
-				fprintf(f, "%d,%d,%lld,%lld,%lld,%d,%ld,%d\n", l, e,
+				fprintf(f, "%d,%d,%lld,%lld,%lld,%d,%ld,%d,%.9g,%ld,%ld,%d\n", l, e,
 					(long long)x->id, (long long)x->parent, (long long)x->born,
-					x->hidden, x->below, x->frozen);
+					x->hidden, x->below, x->frozen, (double)x->energy, x->over,
+					x->starved, x->twin);
 		}
 	fclose(f);
 	return text;
@@ -260,14 +262,19 @@ get_expert(const struct ckpt *k, const char **text, struct param *p, int64_t nex
 {
 	long long id, parent, born;
 	long below;
-	int layer, slot, hidden, frozen, n = 0;
+	int layer, slot, hidden, frozen, twin, n = 0;
+	long over, starved;
+	float energy;
 	struct expert *x;
 
-	if (sscanf(*text, "%d,%d,%lld,%lld,%lld,%d,%ld,%d%n", &layer, &slot, &id, &parent, &born,
-		   &hidden, &below, &frozen, &n) != 8 ||
+	if (sscanf(*text, "%d,%d,%lld,%lld,%lld,%d,%ld,%d,%f,%ld,%ld,%d%n", &layer, &slot, &id,
+		   &parent, &born, &hidden, &below, &frozen, &energy, &over, &starved, &twin,
+		   &n) != 12 ||
 	    (*text)[n] != '\n' || layer < 0 || layer >= p->shape.layers || slot < 0 ||
 	    slot >= p->layer[layer].experts || id < 0 || id >= next || hidden < 1 ||
-	    hidden > 1 << 20 || below < 0 || frozen < 0 || frozen > 1)
+	    hidden > 1 << 20 || below < 0 || frozen < 0 || frozen > 1 ||
+	    !(energy >= 0 && isfinite(energy)) || over < 0 || starved < 0 || twin < -1 ||
+	    twin >= p->layer[layer].experts || twin == slot)
 		return -1;
 	for (int l = 0; l < layer; l++)
 		told += p->layer[l].experts;
@@ -286,7 +293,31 @@ get_expert(const struct ckpt *k, const char **text, struct param *p, int64_t nex
 	x->born = born;
 	x->below = below;
 	x->frozen = frozen;
+	x->energy = energy;
+	x->over = over;
+	x->starved = starved;
+	x->twin = twin;
 	*text += n + 1;
+	return 0;
+}
+
+/* Twins are each other's, and leave a token as many candidates as it uses. */
+static int
+check_twins(const struct ckpt *k, const struct param *p, int layer)
+{
+	const struct layer *l = &p->layer[layer];
+	int candidates = 0;
+
+	for (int e = 0; e < l->experts; e++) {
+		const int twin = l->expert[e] ? l->expert[e]->twin : -1;
+		if (twin >= 0 && (!l->expert[twin] || l->expert[twin]->twin != e))
+			return err_set("%s: the ledger names slot %d of layer %d a twin of slot "
+				       "%d, but not the other way round",
+				       k->name, twin, layer, e);
+		candidates += l->expert[e] && twin < e;
+	}
+	if (candidates < p->shape.top_k)
+		return err_set("%s: layer %d has fewer experts than a token uses", k->name, layer);
 	return 0;
 }
 
@@ -320,27 +351,39 @@ get_ledger(const struct ckpt *k, struct param *p)
 		}
 	for (int l = 0; l < p->shape.layers; l++)
 		for (int e = 0; e < p->layer[l].experts; e++)
-			if (!*t++)
+			if (!*t++) {
+				if (p->layer[l].expert[e])
+					p->layer[l].expert[e]->twin = -1;
 				param_death(p, l, e);
+			}
 	p->next_id = last;
 	free(told);
 	for (int l = 0; l < p->shape.layers; l++)
-		if (shape_living(&p->shape, l) < p->shape.top_k)
-			return err_set("%s: layer %d has fewer experts than a token uses", k->name,
-				       l);
+		if (check_twins(k, p, l) != 0)
+			return -1;
 	return 0;
 }
 
-/* A small file cannot hold a large model: known before memory is taken. */
+/*
+ * A small file cannot hold a large model: known before memory is taken.  Experts may have died
+ * since the start: where there is a ledger they do not count.
+ */
 static int
 check_size(const struct ckpt *k, const struct shape *s)
 {
 	const struct ckpt_tensor *last = k->n ? &k->tensor[k->n - 1] : NULL;
+	struct shape least;
+	long params;
 
-	if (last && (double)shape_params(s) <= (double)(last->offset + last->bytes))
+	shape_copy(&least, s);
+	for (int l = 0; l < s->layers && ckpt_meta(k, "ledger"); l++)
+		memset(least.hidden[l], 0, (size_t)s->experts[l] * sizeof **least.hidden);
+	params = shape_params(&least);
+	shape_free(&least);
+	if (last && (double)params <= (double)(last->offset + last->bytes))
 		return 0;
 	return err_set("%s: too small for the model that its recipe gives (%ld parameters)",
-		       k->name, shape_params(s));
+		       k->name, params);
 }
 
 static int

@@ -474,13 +474,15 @@ observe(struct loop *l)
 
 	for (int i = 0; i < n->param->shape.layers; i++) {
 		const struct plan *p = net_plan(n, i);
+		const int slots = n->param->layer[i].experts;
 		route_stat(p, &s);
 		census_add(l->census, i, p, &s, net_token_loss(n), net_token_hit(n));
 		l->stat.balance += s.balance / l->r->accum;
 		l->stat.z += s.z / l->r->accum;
 		l->stat.entropy += s.entropy / l->r->accum;
 		for (int e = 0; e < p->experts; e++)
-			*load++ += (double)p->count[e];
+			load[e] += (double)p->count[e];
+		load += slots;
 	}
 }
 
@@ -546,6 +548,7 @@ update(struct loop *l)
 	l->norm = optim_norm(l->param, NULL);
 	if (!isfinite(l->norm))
 		return bad_gradient(l);
+	census_gradients(l->census, l->param);
 	l->rate = optim_rate((enum schedule_kind)r->schedule, r->lr, r->warmup, r->steps, l->step);
 	optim_step(l->param, &o, l->rate, l->step, l->norm);
 	if (r->bias_rate > 0)
@@ -609,6 +612,23 @@ market(struct loop *l, struct policy_step *s, struct market_round *m)
 	return write_events(l, &m->events);
 }
 
+/* What the living layer's policy decided, likewise. */
+static int
+live(struct loop *l, const struct policy_step *s, struct policy_events *e)
+{
+	for (int i = 0; i < s->n; i++) {
+		const struct policy_row *r = &s->row[i];
+		struct expert *x = l->param->layer[r->layer].expert[r->slot];
+		x->energy = (float)r->next.energy;
+		x->over = r->next.over;
+		x->starved = r->next.starved;
+	}
+	if (pool_apply(l->param, e, (uint64_t)l->r->seed) != 0)
+		return -1;
+	pool_part(l->param, l->r->twin_cosine);
+	return write_events(l, e);
+}
+
 /* The window's tables, and what follows from them. */
 static int
 census(struct loop *l)
@@ -616,17 +636,20 @@ census(struct loop *l)
 	struct run *u = &l->run;
 	struct policy_step s = {0};
 	struct market_round m = {0};
-	const bool life = l->r->lifecycle == LIFE_MARKET;
+	struct policy_events e = {0};
+	const bool life = l->r->lifecycle == LIFE_MARKET, living = l->r->lifecycle == LIFE_LIVING;
 	int bad;
 
 	census_rows(l->census, l->param, l->step, &s);
 	bad = (life && market_decide(&l->r->market, &s, &m) != 0) ||
+	      (living && living_decide(&l->r->living, &s, &e) != 0) ||
 	      census_write_experts(&s, &u->row[RUN_EXPERTS]) != 0 ||
-	      census_write_layers(l->census, l->step, u->file[RUN_LAYERS]) != 0 ||
+	      census_write_layers(l->census, l->param, l->step, u->file[RUN_LAYERS]) != 0 ||
 	      run_flush(u, RUN_EXPERTS) != 0 || run_flush(u, RUN_LAYERS) != 0 ||
-	      (life && market(l, &s, &m) != 0);
+	      (life && market(l, &s, &m) != 0) || (living && live(l, &s, &e) != 0);
 	census_clear(l->census);
 	policy_step_free(&s);
+	policy_events_free(&e);
 	market_round_free(&m);
 	return bad ? -1 : 0;
 }
