@@ -16,7 +16,7 @@ static struct args {
 } args = {.output = "-", .half_life = 16};
 
 enum { LAYER, GLOBAL };
-#define POLICIES "lru|lfu|decay|min"
+#define POLICIES "lru|lfu|decay|learned|min"
 #define SCOPES "layer|global"
 
 static const struct opt rows[] = {
@@ -58,7 +58,7 @@ share(long part, long whole)
 static const char *
 policy_name(int i)
 {
-	static const char *const name[] = {"lru", "lfu", "decay", "min"};
+	static const char *const name[] = {"lru", "lfu", "decay", "learned", "min"};
 
 	return name[i];
 }

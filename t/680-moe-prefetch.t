@@ -89,4 +89,24 @@ gemma4.route.csv.gz lru 25.5 47.3 70.3
 gemma4.route.csv.gz lfu 37.3 53.7 72.5
 gemma4.route.csv.gz min 56.2 73.0 86.7
 END
+
+# Shares of the way from LRU to MIN that the learned policy has to make good, percent.
+while read -r name least; do
+	[ -f "$traces/$name" ] || continue
+	for policy in lru learned; do
+		moe-prefetch replay --slots 6,12,24 --scope global --policy $policy \
+			"$traces/$name" >$policy
+	done
+	is "$(echo "$(column lru hit_rate) $(column learned hit_rate) $(column lru min_hit_rate)" |
+		awk -v least="$least" '{
+			split(least, want, ",")
+			for (i = 1; i <= 3; i++) {
+				share = 100 * ($(i + 3) - $i) / ($(i + 6) - $i)
+				if (share < want[i]) print share " < " want[i]
+			}
+		}')" "" "learned, between LRU and MIN, on $name"
+done <<'END'
+qwen3-30b.route.csv.gz 43,38,28
+gemma4.route.csv.gz 49,41,30
+END
 done_testing

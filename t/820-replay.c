@@ -1,4 +1,7 @@
-/* Traces as accesses; LRU, LFU, decay and MIN against cases worked out by hand and brute force. */
+/*
+ * Traces as accesses; LRU, LFU, decay and MIN against cases worked out by hand and brute force;
+ * what the learned policy may and may not do.
+ */
 #include "base/err.h"
 #include "base/rng.h"
 #include "offload/replay.h"
@@ -208,12 +211,103 @@ test_limit(void)
 			same += min == brute_force(t, slots * t->layers);
 			below += hits(t, EVICT_LRU, slots, true) <= min &&
 				 hits(t, EVICT_LFU, slots, true) <= min &&
-				 hits(t, EVICT_DECAY, slots, true) <= min;
+				 hits(t, EVICT_DECAY, slots, true) <= min &&
+				 hits(t, EVICT_LEARNED, slots, true) <= min &&
+				 hits(t, EVICT_LEARNED, slots, false) <= min;
 		}
 		access_free(t);
 	}
 	is_long(same, all, "MIN has as many hits as the best of all ways to evict");
 	is_long(below, all, "no policy has more hits than MIN");
+}
+
+/* --- the learned policy --- */
+
+enum { STEPS = 200, LAYERS = 4, EXPERTS = 32, USED = 3 };
+
+/* What a layer's experts may do: each is a way to draw the next one. */
+enum habit { POPULAR, SHIFTING, STICKY, LOOP, HABITS };
+
+static int
+draw(enum habit habit, struct rng *r, int step, int k, const int *before)
+{
+	const double u = rng_uniform(r);
+
+	switch (habit) {
+	case POPULAR: return (int)(EXPERTS * u * u * u);
+	case SHIFTING: return ((int)(EXPERTS * u * u * u) + 7 * (step / 40)) % EXPERTS;
+	case STICKY: return u < .5 ? before[rng_below(r, USED)] : (int)rng_below(r, EXPERTS);
+	default: return (USED * step + k) % 12;
+	}
+}
+
+/* The first `same` steps of two traces of one habit and number are equal, whatever the tail. */
+static struct access_trace *
+habit_trace(enum habit habit, int same, uint64_t tail)
+{
+	static char text[1 << 16];
+	int before[LAYERS][USED] = {0};
+	char *s = text + sprintf(text, "step,layer,expert\n0,0,%d\n", EXPERTS - 1);
+
+	for (int step = 1; step <= STEPS; step++)
+		for (int l = 0; l < LAYERS; l++) {
+			struct rng r = rng_at(step <= same ? 1 : tail, RNG_TEST, (uint64_t)step,
+					      (uint64_t)l);
+			int now[USED];
+			for (int k = 0; k < USED; k++) {
+				now[k] = draw(habit, &r, step, k, before[l]);
+				s += sprintf(s, "%d,%d,%d\n", step, l, now[k]);
+			}
+			memcpy(before[l], now, sizeof now);
+		}
+	return trace(text);
+}
+
+static void
+test_learned(void)
+{
+	static const char *const name[] = {"popular", "shifting", "sticky", "loop"};
+
+	for (int h = 0; h < HABITS; h++) {
+		struct access_trace *t = habit_trace((enum habit)h, STEPS, 1);
+		for (int global = 0; global < 2; global++)
+			for (int slots = 4; slots <= 8; slots += 4) {
+				const long lru = hits(t, EVICT_LRU, slots, global);
+				const long learned = hits(t, EVICT_LEARNED, slots, global);
+				const long min = hits(t, EVICT_MIN, slots, global);
+				ok(lru <= learned && learned <= min,
+				   "%s experts, %d slots, scope %d: learned between LRU and MIN",
+				   name[h], slots, global);
+				if (lru > learned || learned > min)
+					fprintf(stderr, "# lru %ld, learned %ld, min %ld\n", lru,
+						learned, min);
+			}
+		access_free(t);
+	}
+}
+
+/* The hits of the first steps are the same whatever comes after them. */
+static void
+test_blind(void)
+{
+	enum { SAME = 120 };
+	struct access_trace *t[2] = {habit_trace(STICKY, SAME, 1), habit_trace(STICKY, SAME, 2)};
+	bool hit[2][USED] = {{0}};
+	struct evict *e[2];
+	long turns = 0, equal = 0;
+
+	for (int i = 0; i < 2; i++)
+		e[i] = evict_new(t[i], EVICT_LEARNED, 6, true, 1);
+	for (long k = 0; t[0]->play.turn[k].step <= SAME; k++) {
+		const long a = evict_turn(e[0], k, hit[0]), b = evict_turn(e[1], k, hit[1]);
+		turns++;
+		equal += a == b && !memcmp(hit[0], hit[1], sizeof hit[0]);
+	}
+	is_long(equal, turns, "the learned policy does not see the future");
+	for (int i = 0; i < 2; i++) {
+		evict_free(e[i]);
+		access_free(t[i]);
+	}
 }
 
 static void
@@ -260,6 +354,8 @@ main(void)
 	test_by_hand();
 	test_scope();
 	test_limit();
+	test_learned();
+	test_blind();
 	test_bad();
 	return done();
 }

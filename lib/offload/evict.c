@@ -1,5 +1,6 @@
 #include "offload/evict.h"
 #include "base/mem.h"
+#include "offload/hazard.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,8 @@ struct rank {
 	long used;    /* among equals the earliest */
 };
 
-/* Items resident in one pool, the first of least rank; children of i stand at 2i + 1, 2i + 2. */
-struct pool {
+/* Items resident of one layer or of all, the first of least rank; children of i: 2i + 1, 2i + 2. */
+struct heap {
 	uint32_t *item; /* [room] */
 	long n, room;
 };
@@ -22,12 +23,25 @@ struct evict {
 	const struct access_trace *t;
 	enum evict_policy policy;
 	double half_life;
-	bool global;
-	int pools;
-	struct pool *pool;  /* [pools] */
-	uint32_t *place;    /* [items] in its pool, or absent */
+	bool global;   /* one pool: the heaps share `room` */
+	bool one_heap; /* for all layers: ranks of different layers compare */
+	long n, room;  /* of all heaps */
+	int heaps;
+	struct heap *heap;  /* [heaps] */
+	uint32_t *place;    /* [items] in its heap, or absent */
 	struct rank *rank;  /* [items] also of those that are absent: lfu and decay count on */
 	uint32_t *next_use; /* [accesses] of the same item; NULL unless MIN */
+
+	/* Of learned. */
+	struct hazard *hazard;
+	int *order;	      /* [depth] the place of a layer among those that appear */
+	struct evict *shadow; /* lru in as many slots */
+	double lead;	      /* hits more than the shadow's, the recent ones */
+	double differ;	      /* recent accesses that hit in one and missed in the other */
+	int step;	      /* for which the lead has been aged */
+	bool follow;	      /* lru's order */
+	bool *shadow_hit;     /* [most accesses of a turn] */
+	long lesson;	      /* the first turn of the prompts of this part or a later one */
 };
 
 /* --- the heap --- */
@@ -41,60 +55,117 @@ below(const struct evict *e, uint32_t a, uint32_t b)
 }
 
 static void
-put(struct evict *e, struct pool *p, long at, uint32_t item)
+put(struct evict *e, struct heap *h, long at, uint32_t item)
 {
-	p->item[at] = item;
+	h->item[at] = item;
 	e->place[item] = (uint32_t)at;
 }
 
 static void
-rise(struct evict *e, struct pool *p, long at, uint32_t item)
+rise(struct evict *e, struct heap *h, long at, uint32_t item)
 {
-	for (; at && below(e, item, p->item[(at - 1) / 2]); at = (at - 1) / 2)
-		put(e, p, at, p->item[(at - 1) / 2]);
-	put(e, p, at, item);
+	for (; at && below(e, item, h->item[(at - 1) / 2]); at = (at - 1) / 2)
+		put(e, h, at, h->item[(at - 1) / 2]);
+	put(e, h, at, item);
 }
 
 static void
-sink(struct evict *e, struct pool *p, long at, uint32_t item)
+sink(struct evict *e, struct heap *h, long at, uint32_t item)
 {
-	for (long child; (child = 2 * at + 1) < p->n; at = child) {
-		if (child + 1 < p->n && below(e, p->item[child + 1], p->item[child]))
+	for (long child; (child = 2 * at + 1) < h->n; at = child) {
+		if (child + 1 < h->n && below(e, h->item[child + 1], h->item[child]))
 			child++;
-		if (!below(e, p->item[child], item))
+		if (!below(e, h->item[child], item))
 			break;
-		put(e, p, at, p->item[child]);
+		put(e, h, at, h->item[child]);
 	}
-	put(e, p, at, item);
+	put(e, h, at, item);
 }
 
 /* The rank of an item that is there has changed. */
 static void
-settle(struct evict *e, struct pool *p, uint32_t item)
+settle(struct evict *e, struct heap *h, uint32_t item)
 {
 	const long at = e->place[item];
 
-	if (at && below(e, item, p->item[(at - 1) / 2]))
-		rise(e, p, at, item);
+	if (at && below(e, item, h->item[(at - 1) / 2]))
+		rise(e, h, at, item);
 	else
-		sink(e, p, at, item);
+		sink(e, h, at, item);
+}
+
+/* All of them have. */
+static void
+settle_all(struct evict *e, struct heap *h)
+{
+	for (long at = h->n / 2; at--;)
+		sink(e, h, at, h->item[at]);
+}
+
+static void
+drop_first(struct evict *e, struct heap *h)
+{
+	const uint32_t gone = h->item[0];
+
+	h->n--;
+	e->n--;
+	if (h->n)
+		sink(e, h, 0, h->item[h->n]);
+	e->place[gone] = absent;
+}
+
+/* --- who gives way --- */
+
+/* Turns until that of `layer`, when it is the turn of `now`: 1 to L. */
+static int
+turns_until(const struct evict *e, int layer, int now)
+{
+	const int d = e->order[layer] - e->order[now];
+
+	return d > 0 ? d : d + e->t->layers;
+}
+
+/* The layer whose first item has the least rank, at the turn of layer `now`. */
+static struct heap *
+least_of_layers(const struct evict *e, int now)
+{
+	struct rank least = {.value = HUGE_VAL};
+	struct heap *found = NULL;
+
+	for (int l = 0; l < e->heaps; l++) {
+		struct heap *h = &e->heap[l];
+		struct rank r;
+		if (!h->n)
+			continue;
+		r = e->rank[h->item[0]];
+		r.value /= turns_until(e, l, now);
+		if (!found || r.value < least.value ||
+		    (r.value == least.value && r.used < least.used)) {
+			least = r;
+			found = h;
+		}
+	}
+	return found;
 }
 
 /* A new item, in a place that is free or that the least gives up. */
 static void
-admit(struct evict *e, struct pool *p, uint32_t item)
+admit(struct evict *e, int layer, uint32_t item)
 {
-	if (p->n < p->room) {
-		rise(e, p, p->n++, item);
-		return;
+	struct heap *h = &e->heap[e->one_heap ? 0 : layer], *from = h;
+
+	if (e->global ? e->n == e->room : h->n == h->room) {
+		if (e->policy == EVICT_MIN && !below(e, h->item[0], item))
+			return;
+		if (e->global && !e->one_heap)
+			from = least_of_layers(e, layer);
+		drop_first(e, from);
 	}
-	if (e->policy == EVICT_MIN && !below(e, p->item[0], item))
-		return;
-	e->place[p->item[0]] = absent;
-	sink(e, p, 0, item);
+	e->n++;
+	rise(e, h, h->n++, item);
 }
 
-/* --- ranks --- */
+/* --- ranks that stand still --- */
 
 /*
  * log2 of the decayed count, as it would stand at step 0: every item's falls by the same amount
@@ -116,7 +187,8 @@ rank_access(struct evict *e, const struct access_turn *turn, long i, uint32_t it
 
 	r->used = i;
 	switch (e->policy) {
-	case EVICT_LRU: break;
+	case EVICT_LRU:
+	case EVICT_LEARNED: break;
 	case EVICT_LFU: r->value++; break;
 	case EVICT_DECAY: r->value = decayed(r->value, turn->step / e->half_life); break;
 	case EVICT_MIN: r->value = -(double)e->next_use[i]; break;
@@ -143,7 +215,181 @@ foresee(struct evict *e)
 	free(next);
 }
 
+/* --- the learned rank --- */
+
+static double
+expected(const struct evict *e, uint32_t item)
+{
+	const double p = (double)hazard_next(e->hazard)[item];
+	const double q = (double)hazard_later(e->hazard)[item];
+
+	return e->follow ? 0 : fmax(p, q / (1 + q - p));
+}
+
+static void
+rank_layer(struct evict *e, int layer)
+{
+	struct heap *h = &e->heap[layer];
+
+	for (long i = 0; i < h->n; i++)
+		e->rank[h->item[i]].value = expected(e, h->item[i]);
+}
+
+/*
+ * lead = sum over accesses of (hit - the shadow's hit) 2^(-age / 128 steps), differ likewise of its
+ * square.  Were both equally good, lead would have the variance differ: the shadow's order is
+ * followed while it leads by more than a standard deviation.  Sides change between two steps, so
+ * that a turn has one order.
+ */
+static void
+choose_side(struct evict *e, const struct access_turn *turn)
+{
+	const double fade = exp2((e->step - turn->step) / 128.);
+	bool follow;
+
+	if (turn->step == e->step)
+		return;
+	e->lead *= fade;
+	e->differ *= fade;
+	e->step = turn->step;
+	follow = e->lead < -sqrt(e->differ);
+	if (follow == e->follow)
+		return;
+	e->follow = follow;
+	for (int l = 0; l < e->heaps; l++) {
+		rank_layer(e, l);
+		settle_all(e, &e->heap[l]);
+	}
+}
+
+/* The rows of a layer are known, token by token, when its batch of the prompt is computed. */
+static void
+learn_prompt(struct evict *e, const struct access_turn *turn)
+{
+	const struct access_list *l = &e->t->prompt;
+
+	while (e->lesson < l->turns && l->turn[e->lesson].part < turn->part)
+		e->lesson++;
+	for (long k = e->lesson; k < l->turns && l->turn[k].part == turn->part; k++)
+		if (l->turn[k].layer == turn->layer)
+			hazard_turn(e->hazard, turn->layer, l->item + l->turn[k].begin,
+				    l->turn[k + 1].begin - l->turn[k].begin);
+}
+
+/* Before the accesses: learn from the turn, and keep those of its items that wait for theirs. */
+static void
+begin_learned(struct evict *e, const struct access_turn *turn)
+{
+	const uint32_t *item = e->t->play.item + turn->begin;
+	const long n = turn[1].begin - turn->begin;
+
+	choose_side(e, turn);
+	if (turn->warm)
+		learn_prompt(e, turn);
+	else
+		hazard_turn(e->hazard, turn->layer, item, n);
+	rank_layer(e, turn->layer);
+	for (long i = 0; i < n; i++)
+		e->rank[item[i]].value = HUGE_VAL;
+	settle_all(e, &e->heap[turn->layer]);
+}
+
+static void
+end_learned(struct evict *e, const struct access_turn *turn, long k, const bool *hit)
+{
+	const long n = turn[1].begin - turn->begin;
+
+	evict_turn(e->shadow, k, e->shadow_hit);
+	for (long i = 0; !turn->warm && i < n; i++) {
+		e->lead += hit[i] - e->shadow_hit[i];
+		e->differ += hit[i] != e->shadow_hit[i];
+	}
+}
+
+/* --- a turn --- */
+
+static bool
+access_item(struct evict *e, const struct access_turn *turn, long i)
+{
+	const uint32_t item = e->t->play.item[i];
+	const bool hit = evict_holds(e, item);
+
+	rank_access(e, turn, i, item);
+	if (e->policy == EVICT_LEARNED)
+		e->rank[item].value = expected(e, item);
+	if (hit)
+		settle(e, &e->heap[e->one_heap ? 0 : turn->layer], item);
+	else
+		admit(e, turn->layer, item);
+	return hit;
+}
+
+long
+evict_turn(struct evict *e, long k, bool *hit)
+{
+	const struct access_turn *turn = &e->t->play.turn[k];
+	const long n = turn[1].begin - turn->begin;
+	long hits = 0;
+
+	if (e->policy == EVICT_LEARNED)
+		begin_learned(e, turn);
+	for (long i = 0; i < n; i++) {
+		hit[i] = access_item(e, turn, turn->begin + i);
+		hits += hit[i];
+	}
+	if (e->policy == EVICT_LEARNED)
+		end_learned(e, turn, k, hit);
+	return hits;
+}
+
+bool
+evict_holds(const struct evict *e, uint32_t item)
+{
+	return e->place[item] != absent;
+}
+
 /* --- the pools --- */
+
+static long
+least_of(long a, long b)
+{
+	return a < b ? a : b;
+}
+
+static void
+new_heaps(struct evict *e, int slots)
+{
+	const struct access_trace *t = e->t;
+
+	e->room = least_of((long)slots * t->layers, t->items);
+	e->one_heap = e->global && e->policy != EVICT_LEARNED;
+	e->heaps = e->one_heap ? 1 : t->depth;
+	e->heap = mem_zero((size_t)e->heaps, sizeof *e->heap);
+	for (int k = 0; k < e->heaps; k++) {
+		struct heap *h = &e->heap[k];
+		const long all = e->one_heap ? t->items : t->first[k + 1] - t->first[k];
+		h->room = least_of(e->global ? e->room : slots, all);
+		h->item = mem_zero((size_t)h->room, sizeof *h->item);
+	}
+}
+
+static void
+new_learned(struct evict *e, int slots)
+{
+	const struct access_trace *t = e->t;
+	long most = 0;
+
+	e->hazard = hazard_new(t->depth, t->first);
+	e->shadow = evict_new(t, EVICT_LRU, slots, e->global, 1);
+	e->order = mem_zero((size_t)t->depth, sizeof *e->order);
+	for (int l = 1; l < t->depth; l++)
+		e->order[l] = e->order[l - 1] + (t->first[l] > t->first[l - 1]);
+	for (long k = 0; k < t->play.turns; k++) {
+		const long n = t->play.turn[k + 1].begin - t->play.turn[k].begin;
+		most = n > most ? n : most;
+	}
+	e->shadow_hit = mem_zero((size_t)most, sizeof *e->shadow_hit);
+}
 
 struct evict *
 evict_new(const struct access_trace *t, enum evict_policy policy, int slots, bool global,
@@ -153,15 +399,7 @@ evict_new(const struct access_trace *t, enum evict_policy policy, int slots, boo
 	const size_t items = (size_t)t->items;
 
 	*e = (struct evict){.t = t, .policy = policy, .half_life = half_life, .global = global};
-	e->pools = global ? 1 : t->depth;
-	e->pool = mem_zero((size_t)e->pools, sizeof *e->pool);
-	for (int k = 0; k < e->pools; k++) {
-		struct pool *p = &e->pool[k];
-		const long all = global ? t->items : t->first[k + 1] - t->first[k];
-		const long room = global ? (long)slots * t->layers : slots;
-		p->room = room < all ? room : all;
-		p->item = mem_zero((size_t)p->room, sizeof *p->item);
-	}
+	new_heaps(e, slots);
 	e->place = mem_grow(NULL, items, sizeof *e->place);
 	memset(e->place, 0xff, items * sizeof *e->place);
 	e->rank = mem_zero(items, sizeof *e->rank);
@@ -169,6 +407,8 @@ evict_new(const struct access_trace *t, enum evict_policy policy, int slots, boo
 		e->rank[i].value = -HUGE_VAL;
 	if (policy == EVICT_MIN)
 		foresee(e);
+	if (policy == EVICT_LEARNED)
+		new_learned(e, slots);
 	return e;
 }
 
@@ -177,32 +417,15 @@ evict_free(struct evict *e)
 {
 	if (!e)
 		return;
-	for (int k = 0; k < e->pools; k++)
-		free(e->pool[k].item);
-	free(e->pool);
+	for (int k = 0; k < e->heaps; k++)
+		free(e->heap[k].item);
+	free(e->heap);
 	free(e->place);
 	free(e->rank);
 	free(e->next_use);
+	hazard_free(e->hazard);
+	evict_free(e->shadow);
+	free(e->order);
+	free(e->shadow_hit);
 	free(e);
-}
-
-bool
-evict_holds(const struct evict *e, uint32_t item)
-{
-	return e->place[item] != absent;
-}
-
-bool
-evict_access(struct evict *e, const struct access_turn *turn, long i)
-{
-	const uint32_t item = e->t->play.item[i];
-	struct pool *p = &e->pool[e->global ? 0 : turn->layer];
-	const bool hit = evict_holds(e, item);
-
-	rank_access(e, turn, i, item);
-	if (hit)
-		settle(e, p, item);
-	else
-		admit(e, p, item);
-	return hit;
 }

@@ -6,17 +6,33 @@
  * Which expert gives way.  A pool holds a bounded number of items in fast memory; when another is
  * loaded into a full one, the item of least rank goes, among equals the one not used for longest.
  *
- *	lru    the time of the last use
- *	lfu    the number of uses so far, also of those before it was last evicted
- *	decay  that number with each use counted 2^(-age / half-life), age in steps
- *	min    minus the time of the next use (Belady 1966): it sees the future, and no policy has
- *	       more counted hits.  An item whose next use is later than that of all others is not
- *	       kept at all.
+ *	lru      nothing: it is the longest unused that goes
+ *	lfu      the number of uses so far, also of those before it was last evicted
+ *	decay    that number with each use counted 2^(-age / half-life), age in steps
+ *	learned  hits to be expected per turn of a layer that the item waits in its slot, below
+ *	min      minus the time of the next use (Belady 1966): it sees the future, and no policy has
+ *	         more counted hits.  An item whose next use is later than that of all others is not
+ *	         kept at all.
  *
- * Ranks do not change while an item waits, so that a heap holds them: an access costs the
- * logarithm of the pool.
+ * learned: with p the chance of use in the next turn of its layer and q in each later one, from
+ * offload/hazard, and d the turns of other layers until then (d = L, the number of layers, for the
+ * layer whose turn it is),
+ *
+ *	rank = max(p, q / (1 + q - p)) / d
+ *
+ * The first is the expectation of one who waits for the next turn only, p / d; the second of one
+ * who waits until the use, 1 / (d + (1 - p) L / q) at d = L: an item is worth the better of the
+ * two (an index after Gittins for when to stop waiting).  What the policy knows: the experts of
+ * all turns so far, of the prompt's layers so far, and those that the router has named for the
+ * turn at hand; those of them that still wait for their access do not give way.  Beside it runs
+ * lru in as many slots; if that would have had more of the recent hits, its order is followed
+ * until this is no longer so.
+ *
+ * Ranks do not change while an item waits, or those of a layer change together, so that heaps hold
+ * them: an access costs the logarithm of the pool, with `learned` also the number of layers, and
+ * a turn the number of experts of its layer.
  */
-enum evict_policy { EVICT_LRU, EVICT_LFU, EVICT_DECAY, EVICT_MIN };
+enum evict_policy { EVICT_LRU, EVICT_LFU, EVICT_DECAY, EVICT_LEARNED, EVICT_MIN };
 
 struct evict;
 
@@ -29,10 +45,11 @@ struct evict *evict_new(const struct access_trace *t, enum evict_policy policy, 
 void evict_free(struct evict *e); /* NULL is harmless */
 
 /*
- * Access number i of t->play, which belongs to this turn: whether the item was there.  Afterwards
- * it is, unless the policy is MIN.
+ * Make the accesses of turn k of t->play, turns in order, each once.  hit[i], of as many as the
+ * turn has, tells whether access i found its item; afterwards the item is there, unless the policy
+ * is MIN or the pool too small for all of the turn.  The number of hits is returned.
  */
-bool evict_access(struct evict *e, const struct access_turn *turn, long i);
+long evict_turn(struct evict *e, long k, bool *hit);
 bool evict_holds(const struct evict *e, uint32_t item);
 
 #endif
