@@ -27,9 +27,9 @@ KERN_avx512 = -march=x86-64-v4 -mprefer-vector-width=512
 KERN_avx2 = -march=x86-64-v3
 
 O = $(B)/obj
-KERN_C = $(wildcard lib/math/kern.c)
+KERN_C = $(wildcard lib/math/kern.c lib/knn/scan.c)
 LIB_C = $(filter-out $(KERN_C),$(wildcard lib/*/*.c))
-LIB_O = $(LIB_C:%.c=$(O)/%.o) $(if $(KERN_C),$(KERN:%=$(O)/lib/math/kern_%.o))
+LIB_O = $(LIB_C:%.c=$(O)/%.o) $(foreach k,$(KERN),$(KERN_C:%.c=$(O)/%_$k.o))
 PROGRAMS = $(patsubst cmd/%.c,$(B)/%,$(wildcard cmd/*.c))
 TESTS = $(patsubst %.c,$(B)/%.t,$(wildcard t/[0-9]*.c))
 BENCHES = $(patsubst %.c,$(B)/%,$(wildcard t/bench/*.c))
@@ -40,9 +40,12 @@ PAGES = $(wildcard man/*.[157])
 
 all: $(PROGRAMS)
 
-$(KERN:%=$(O)/lib/math/kern_%.o): $(O)/lib/math/kern_%.o: lib/math/kern.c $(O)/flags
-	@mkdir -p $(@D); echo "CC $@"
-	@$(CC) $(OWN) $(CFLAGS) $(KERN_$*) -DKERN=$* -MMD -MP -c -o $@ $<
+define kernels
+$(KERN_C:%.c=$(O)/%_$1.o): $(O)/%_$1.o: %.c $(O)/flags
+	@mkdir -p $$(@D); echo "CC $$@"
+	@$$(CC) $$(OWN) $$(CFLAGS) $(KERN_$1) -DKERN=$1 -MMD -MP -c -o $$@ $$<
+endef
+$(foreach k,$(KERN),$(eval $(call kernels,$k)))
 $(O)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D); echo "CC $@"
 	@$(CC) $(OWN) $(CFLAGS) -MMD -MP -c -o $@ $<

@@ -82,7 +82,7 @@ for name in run RUN OTHER; do
 done
 weights=$root/../shared/data/weights/stories260K.bin
 [ ! -f "$weights" ] || ln -s "$weights" "$T/runs/stories260K.bin"
-for name in moe-ckpt.1 moe-ckpt.5 moe-run.5 moe-trace.5; do
+for name in moe-ckpt.1 moe-ckpt.5 moe-knn.1 moe-run.5 moe-trace.5; do
 	page "$name" "$T/runs"
 done
 

@@ -2,9 +2,9 @@
 #define MATH_SIMD_H
 
 /*
- * One vocabulary of float vectors for the three builds of kern.c: AVX-512 (16 lanes), AVX2 with
- * FMA (8), and whatever the compiler makes of 4 lanes.  vf is a vector, vm a mask of its lanes.
- * Only kern.c includes this.
+ * One vocabulary of float vectors for the three builds of a file of kernels: AVX-512 (16 lanes),
+ * AVX2 with FMA (8), and whatever the compiler makes of 4 lanes.  vf is a vector, vm a mask of its
+ * lanes.  Only math/kern.c and knn/scan.c include this.
  */
 #include <math.h>
 #include <stdint.h>
@@ -35,6 +35,7 @@ ALWAYS vf v_round(vf a) { return _mm512_roundscale_ps(a, 8); }
 ALWAYS vf v_scale2(vf a, vf n) { return _mm512_scalef_ps(a, n); } /* a * 2^n, n integral */
 ALWAYS vm v_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 ALWAYS vf v_pick(vm m, vf yes, vf no) { return _mm512_mask_mov_ps(no, m, yes); }
+ALWAYS unsigned v_bits(vm m) { return m; } /* lane i is bit i */
 /* four floats from each of four rows, `ld` apart */
 ALWAYS vf
 v_quads(const float *p, long ld)
@@ -87,6 +88,7 @@ v_scale2(vf a, vf n)
 }
 ALWAYS vm v_lt(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 ALWAYS vf v_pick(vm m, vf yes, vf no) { return _mm256_blendv_ps(no, yes, m); }
+ALWAYS unsigned v_bits(vm m) { return (unsigned)_mm256_movemask_ps(m); }
 ALWAYS vf v_recip(vf a) { return _mm256_div_ps(v_set(1), a); }
 ALWAYS vf
 v_quads(const float *p, long ld)
@@ -130,6 +132,11 @@ v_storem(float *p, vf x, vm m)
 }
 ALWAYS vf v_keep(vf x, vm m) { return (vf)((vm)x & m); }
 ALWAYS vf v_pick(vm m, vf yes, vf no) { return (vf)(((vm)yes & m) | ((vm)no & ~m)); }
+ALWAYS unsigned
+v_bits(vm m)
+{
+	return (m[0] & 1) | (m[1] & 2) | (m[2] & 4) | (m[3] & 8);
+}
 ALWAYS vf v_fma(vf a, vf b, vf c) { return a * b + c; }
 ALWAYS vm v_lt(vf a, vf b) { return a < b; }
 ALWAYS vf v_max(vf a, vf b) { return v_pick(a > b, a, b); }

@@ -1,0 +1,213 @@
+#!/bin/sh
+# moe-knn: its commands on small tables made here, and what they refuse.
+. t/lib.sh
+root=$PWD
+cd "$T" || exit 1
+
+# npy DESCR FORTRAN SHAPE [VERSION]: a .npy of the bytes of stdin, on stdout
+npy() {
+	perl -e '
+		binmode STDIN; binmode STDOUT; local $/; my $data = <STDIN>;
+		my ($descr, $fortran, $shape, $version) = (@ARGV, 1);
+		my $h = "{\x27descr\x27: \x27$descr\x27, \x27fortran_order\x27: $fortran, " .
+			"\x27shape\x27: ($shape), }";
+		$h .= " " until (length($h) + ($version == 1 ? 11 : 13)) % 16 == 0;
+		$h .= "\n";
+		print "\x93NUMPY", chr $version, "\0",
+			pack($version == 1 ? "v" : "V", length $h), $h, $data;' "$@"
+}
+floats() {
+	perl -e 'binmode STDOUT; print pack "f<*", @ARGV' -- "$@"
+}
+
+# --- search ---
+cat >keys.csv <<'END'
+x,y,z
+1,0,0
+0,2,0
+0,2,0
+-1,-1,0.5
+3,0,0
+END
+printf 'x,y,z\n1,0,0\n0,1,0\n-1,0,1\n' >queries.csv
+cat >want <<'END'
+query,rank,id,score
+0,0,4,3
+0,1,0,1
+0,2,1,0
+1,0,1,2
+1,1,2,2
+1,2,0,0
+2,0,3,1.5
+2,1,1,0
+2,2,2,0
+END
+ok "search" moe-knn search -k 3 keys.csv queries.csv -o out
+same out want "the greatest inner products, of equal ones the lowest id"
+cat >want <<'END'
+query,rank,id,score
+0,0,0,1
+0,1,4,1
+1,0,1,1
+1,1,2,1
+2,0,3,0.70710
+2,1,1,0
+END
+moe-knn search -k 2 --cosine keys.csv queries.csv | sed 's/\(0\.70710\)[0-9]*/\1/' >out
+same out want "cosines"
+
+floats 1 0 0 0 2 0 0 2 0 -1 -1 .5 3 0 0 | npy '<f4' False '5, 3' >keys.npy
+floats 1 0 0 0 1 0 -1 0 1 | npy '<f4' False '3, 3' >queries.npy
+moe-knn search -k 3 keys.csv queries.csv >want
+moe-knn search -k 3 keys.npy queries.npy >out
+same out want ".npy"
+moe-knn search -k 3 keys.npy - <queries.npy >out
+same out want "from the standard input"
+gzip -c keys.npy >zipped.npy
+moe-knn search -k 3 zipped.npy queries.npy -o out.gz
+gzip -dc out.gz >out
+same out want "compressed, in and out"
+floats 1 0 0 -1 3 0 2 2 -1 0 0 0 0 .5 0 | npy '<f4' True '5, 3' >f.npy
+moe-knn search -k 3 f.npy queries.npy >out
+same out want "in Fortran's order"
+floats 1 0 0 0 2 0 0 2 0 -1 -1 .5 3 0 0 | perl -0777 -pe '$_ = pack "N*", unpack "V*", $_' |
+	npy '>f4' False '5, 3' 2 >b.npy
+moe-knn search -k 3 b.npy queries.npy >out
+same out want "big-endian, version 2"
+perl -e 'binmode STDOUT; print pack "d<*", 1,0,0,0,2,0,0,2,0,-1,-1,.5,3,0,0' |
+	npy '<f8' False '5, 3' 3 >d.npy
+moe-knn search -k 3 d.npy queries.npy >out
+same out want "float64, version 3"
+perl -e 'binmode STDOUT;
+	print pack "v*", 0x3c00,0,0,0,0x4000,0,0,0x4000,0,0xbc00,0xbc00,0x3800,0x4200,0,0' |
+	npy '<f2' False '5, 3' >h.npy
+moe-knn search -k 3 h.npy queries.npy >out
+same out want "float16"
+printf '\001\000\377\003\000\004' | npy '<f2' False '1, 3' >h.npy
+floats 1 1 1 | npy '<f4' False '1, 3' >ones.npy
+moe-knn search -k 1 h.npy ones.npy >out
+is "$(tail -n 1 out)" "0,0,0,0.000122070312" "float16 that are subnormal, and the least that is not"
+
+# --- the same bytes, however they are found ---
+perl -e 'srand 1; binmode STDOUT;
+	print pack "f<*", map { int(rand 9) - 4 + rand } 1 .. 3000 * 19' |
+	npy '<f4' False '3000, 19' >many.npy
+perl -e 'srand 2; binmode STDOUT; print pack "f<*", map { int(rand 9) - 4 } 1 .. 100 * 19' |
+	npy '<f4' False '100, 19' >ask.npy
+moe-knn search -k 11 many.npy ask.npy >want
+is "$(wc -l <want)" 1101 "eleven rows for each of a hundred queries"
+for how in '-j1' '-j2' '--filter float' '--filter bytes' '--kernels portable' \
+	'--kernels avx2 -j 1 --filter bytes'; do
+	if moe-knn search -k 11 $how many.npy ask.npy >out 2>err || ! grep -q 'cannot run' err; then
+		same out want "$how changes nothing"
+	fi
+done
+perl -e '
+	binmode STDIN; my ($K, $Q) = map { local $/; open my $f, "<:raw", $_; my $x = <$f>;
+		substr($x, 0, 10 + unpack("v", substr $x, 8, 2)) = ""; [unpack "f<*", $x] } @ARGV;
+	print "query,rank,id,score\n";
+	for my $q (0 .. 2) {
+		my @s = map { my $s = 0; my $i = $_;
+			$s += $Q->[$q * 19 + $_] * $K->[$i * 19 + $_] for 0 .. 18;
+			unpack "f<", pack "f<", $s } 0 .. 2999;
+		my @o = sort { $s[$b] <=> $s[$a] || $a <=> $b } 0 .. 2999;
+		printf "%d,%d,%d,%.9g\n", $q, $_, $o[$_], $s[$o[$_]] for 0 .. 10;
+	}' many.npy ask.npy >brute
+head -n 34 want >out
+same out brute "and it is what brute force finds"
+ok "it tells what it did" moe-knn search -v -j1 many.npy ask.npy -o out
+says '^moe-knn: [a-z0-9]+ kernels, filter by (bytes|float32): .* queries/s' "in a line"
+
+# --- the keys of a router ---
+head -c 3000 "$root/README" >text
+moe-train --dim 16 --heads 2 --hidden 16 --seq 16 --experts 6 --steps 2 -o RUN text 2>err
+moe-ckpt get RUN/ckpt.safetensors model.layers.1.mlp.gate.weight >gate.npy
+moe-knn search -k 6 gate.npy gate.npy >want
+moe-knn search -k 6 RUN/ckpt.safetensors:1 gate.npy >out
+same out want "CKPT:LAYER is the layer's router"
+moe-knn search -k 6 RUN/ckpt.safetensors:model.layers.1.mlp.gate.weight gate.npy >out
+same out want "CKPT:NAME is any tensor"
+fails 1 "a layer that is not there" moe-knn search RUN/ckpt.safetensors:7 gate.npy
+says '^moe-knn: RUN/ckpt.safetensors: no tensor model.layers.7.mlp.gate.weight \(moe-ckpt ls' \
+	"is told"
+fails 1 "a tensor that is none of vectors" moe-knn search \
+	RUN/ckpt.safetensors:model.norm.weight gate.npy
+says 'model.norm.weight has 1 dimensions \(expected 2\)' "is told"
+fails 1 "a checkpoint without a layer" moe-knn search RUN/ckpt.safetensors gate.npy
+says 'a checkpoint \(expected RUN/ckpt.safetensors:LAYER\)' "is told"
+
+# --- what is refused ---
+bad() {
+	fails 1 "$1" moe-knn search -k 2 "$2" "${4:-queries.npy}"
+	says "^moe-knn: ${3}" "is told"
+}
+fails 1 "more neighbours than keys" moe-knn search -k 6 keys.npy queries.npy
+says '^moe-knn: keys.npy: 5 keys \(expected at least -k 6\)$' "is told"
+bad "another dimension" gate.npy 'queries.npy: 3 components \(expected 16, as in gate.npy\)$'
+floats 1 0 0 0 nan 0 | npy '<f4' False '2, 3' >bad.npy
+bad "a NaN among the keys" bad.npy 'bad.npy: vector 1, component 1: .*nan \(expected a finite'
+bad "a NaN among the queries" keys.npy 'bad.npy: vector 1, component 1: ' bad.npy
+floats 1 0 inf 0 0 0 | npy '<f4' False '2, 3' >bad.npy
+bad "an infinity" bad.npy 'bad.npy: vector 0, component 2: inf \(expected a finite number\)$'
+floats 1 0 0 0 0 0 | npy '<f4' False '2, 3' >zero.npy
+ok "a zero key" moe-knn search -k 2 zero.npy queries.npy
+fails 1 "has no direction" moe-knn search -k 2 --cosine zero.npy queries.npy
+says '^moe-knn: zero.npy: vector 1 is zero' "is told"
+fails 1 "nor has a zero query" moe-knn search -k 2 --cosine keys.npy zero.npy
+says '^moe-knn: zero.npy: vector 1 is zero' "is told"
+perl -e 'binmode STDOUT; print pack "d<*", 1, 1e39, 3' | npy '<f8' False '1, 3' >bad.npy
+bad "a float64 beyond float32" bad.npy 'bad.npy: row 0, column 1: 1e\+39 is out of range \(exp'
+printf '\000\174\000\000\000\000' | npy '<f2' False '1, 3' >bad.npy
+bad "an infinite float16" bad.npy 'bad.npy: vector 0, component 0: inf'
+head -c 24 /dev/zero | npy '<i8' False '1, 3' >bad.npy
+bad "whole numbers" bad.npy 'bad.npy: numbers of type i8 \(expected float32, float64 or float16\)$'
+head -c 12 /dev/zero | npy '<f0' False '1, 3' >bad.npy
+bad "numbers of no size" bad.npy 'bad.npy: numbers of type f0'
+floats 1 2 3 | npy '<f4' False '3,' >bad.npy
+bad "one dimension" bad.npy 'bad.npy: 1 dimensions \(expected 2'
+: | npy '<f4' False '0, 3' >bad.npy
+bad "no vectors" bad.npy 'bad.npy: shape 0x3: no numbers$'
+floats 1 2 3 | npy '<f4' False '4611686018427387904, 4' >bad.npy
+bad "a size beyond all memory" bad.npy 'bad.npy: 12 bytes of numbers \(expected 46116860'
+floats 1 2 3 | npy '<f4' Maybe '1, 3' >bad.npy
+bad "a bad header" bad.npy 'bad.npy: bad .npy header \(expected'
+floats 1 2 3 | npy '<f4' False '1, 3' | sed '1s/NUMPY./NUMPY\x09/' >bad.npy
+bad "an unknown version" bad.npy 'bad.npy: .npy version 9 \(expected 1 to 3\)$'
+size=$(wc -c <keys.npy) cut=0 whole=
+while [ "$cut" -lt "$size" ]; do
+	head -c $cut keys.npy >cut.npy
+	moe-knn search cut.npy queries.npy >out 2>err
+	[ $? = 1 ] && grep -q '^moe-knn: cut.npy:' err || whole="$whole $cut"
+	cut=$((cut + 1))
+done
+is "$whole" "" "a .npy cut anywhere is refused"
+{ cat keys.npy; echo; } >bad.npy
+bad "bytes behind the numbers" bad.npy 'bad.npy: 61 bytes of numbers \(expected 5 x 3 x 4\)$'
+fails 1 "a CSV on the standard input" moe-knn search -k 1 - queries.npy <keys.csv
+says '^moe-knn: standard input: not a .npy file$' "is told"
+while read -r number script complaint; do
+	sed "$script" keys.csv >bad.csv
+	bad "bad CSV: $script" bad.csv "bad.csv:$number: .*$complaint"
+done <<'END'
+1 1d expected.the.names.of.the.columns
+3 3s/2/two/ column.y.*two
+3 3s/2/nan/ column.y.*nan
+3 3s/2/1e39/ column.y.*finite
+3 3s/,0$// fields
+END
+head -n 1 keys.csv >bad.csv
+bad "a CSV without rows" bad.csv 'bad.csv: no vectors$'
+fails 1 "no such file" moe-knn search nowhere.npy queries.npy
+says '^moe-knn: nowhere.npy: No such file' "is told"
+
+# --- usage, full disks ---
+for words in '' 'finds' 'search' 'search keys.npy' 'search a b c' 'search -k 0 a b' \
+	'search -k x a b' 'search --filter most a b' 'search --kernels mmx a b' '--nothing'; do
+	fails 2 "wrong usage: $words" moe-knn $words </dev/null
+	says '^moe-knn: .*\(.*\)$' "one line says so"
+done
+for words in '-h' 'search -k 5 keys.npy queries.npy'; do
+	fails 1 "full disk: $words" sh -c 'exec moe-knn $1 >/dev/full' sh "$words"
+	says '^moe-knn: .*(No space left|write error)' "is noticed"
+done
+done_testing
