@@ -1,10 +1,13 @@
-/* moe-market: value experts and decide who is replaced; count events; what it might be worth. */
+/* moe-market: value experts, decide who is replaced, carry it out; count events; their worth. */
 #include "base/mem.h"
 #include "base/num.h"
+#include "math/kern.h"
 #include "policy/living.h"
 #include "policy/market.h"
+#include "policy/prune.h"
 #include "policy/value.h"
 #include "program.h"
+#include "train/apply.h"
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -12,15 +15,21 @@
 static struct args {
 	struct market market;
 	struct living living;
-	char *output, *book, *stats;
+	struct prune prune;
+	char *output, *book, *stats, *kernels;
 	int policy;
 	bool sensitivity, verbose, help, version;
-} args = {.output = "-"};
+} args = {.prune.below = 0.5, .output = "-"};
 
 static const struct opt own[] = {
-	ROW("policy", 0, OPT_ENUM, policy, 0, 0, "market|living", "decide: who decides"),
+	ROW("policy", 0, OPT_ENUM, policy, 0, 0, "market|living|prune|merge",
+	    "decide: who decides"),
+	ROW("dormant-below", 0, OPT_REAL, prune.below, 0, 1e3, "SHARES",
+	    "prune and merge: demand of a dormant expert, in fair shares"),
 	ROW("stats", 0, OPT_TEXT, stats, 0, 0, "FILE",
 	    "decide: CSV of checks and crossings by layer"),
+	ROW("kernels", 0, OPT_TEXT, kernels, 0, 0, "avx512|avx2|portable",
+	    "apply: instruction set; else the best there is"),
 	ROW("sensitivity", 0, OPT_FLAG, sensitivity, 0, 1, NULL,
 	    "value: vary one assumption at a time"),
 	ROW("output", 'o', OPT_TEXT, output, 0, 0, "FILE", "write here; .gz is compressed"),
@@ -36,13 +45,14 @@ static const struct opt_group groups[] = {
 	{"max-experts", "The living layer (decide; and --interval, --sigma):"},
 	{"policy", "This program:"},
 	{NULL, NULL}};
-enum { MARKET, LIVING };
+enum { MARKET, LIVING, PRUNING, MERGING };
 enum { POLICY_ROWS = MARKET_ROWS + LIVING_ROWS };
 static struct opt rows[POLICY_ROWS + OWN];
 static struct opt_table table = {
 	.program = "moe-market",
 	.synopsis = "moe-market decide [options] [CENSUS]\n"
 		    "moe-market fitness [options] [CENSUS]\n"
+		    "moe-market apply [-o FILE] CKPT [EVENTS]\n"
 		    "moe-market runs [-o FILE] RUN...\n"
 		    "moe-market value [-o FILE] [SCENARIO]\n"
 		    "moe-market value --sensitivity [-o FILE] [SCENARIO [LOW HIGH]]\n",
@@ -166,8 +176,15 @@ flush(const struct policy_census *c, struct row *w)
 static int
 decide_step(struct policy_step *s, struct market_round *round, struct tallies *t)
 {
+	const struct prune p = {args.policy == MERGING ? PRUNE_MERGE : PRUNE_DEATH,
+				args.prune.below, args.market.least ? args.market.least : 1};
+
 	if (args.policy == LIVING)
 		return living_decide(&args.living, s, &round->events);
+	if (args.policy != MARKET) {
+		prune_decide(&p, s, &round->events);
+		return 0;
+	}
 	if (market_decide(&args.market, s, round) < 0)
 		return -1;
 	if (market_due(&args.market, s->step))
@@ -193,22 +210,32 @@ decide_steps(struct policy_census *c, struct row *w, struct tallies *t)
 	return got;
 }
 
+/* What the policy must be told, and what it would like to be told, by columns of the census. */
+static struct policy_census *
+census_of(const char *name)
+{
+	switch (args.policy) {
+	case LIVING: return policy_census_open(name, living_needs(), living_wants());
+	case PRUNING:
+	case MERGING: return policy_census_open(name, PRUNE_NEEDS, PRUNE_WANTS);
+	default: return policy_census_open(name, market_needs(&args.market, true), market_wants());
+	}
+}
+
 static int
 decide(char **v, int n)
 {
-	const bool living = args.policy == LIVING;
-	const unsigned need = living ? living_needs() : market_needs(&args.market, true);
-	const unsigned want = living ? living_wants() : market_wants();
-	struct policy_census *c = policy_census_open(n ? v[0] : "-", need, want);
+	struct policy_census *c;
 	struct tallies t = {0};
 	struct row w = {0};
 	int r = -1;
 
+	c = census_of(n ? v[0] : "-");
 	if (c && (w.f = file_create(args.output)) && row_header(&w, policy_event_columns) == 0)
 		r = decide_steps(c, &w, &t);
 	if (file_close(w.f) < 0)
 		r = -1;
-	if (r == 0)
+	if (r == 0 && args.policy == MARKET)
 		r = write_stats(&t);
 	policy_census_close(c);
 	free(t.layer);
@@ -332,6 +359,20 @@ fitness(char **v, int n)
 		r = -1;
 	policy_census_close(c);
 	return r;
+}
+
+/* --- apply --- */
+
+static int
+apply(char **v, int n)
+{
+	const char *events = n > 1 ? v[1] : "-";
+
+	if (!strcmp(v[0], "-") && !strcmp(events, "-"))
+		return usage("apply: checkpoint and events both on the standard input");
+	if (kern_choose(args.kernels) != 0)
+		return usage("%s", err_text());
+	return apply_run(v[0], events, opt_given(&table, "output") ? args.output : v[0]);
 }
 
 /* --- runs --- */
@@ -658,8 +699,10 @@ value(char **v, int n)
 /* --- the command line --- */
 
 static const struct verb verbs[] = {
-	{"decide", 0, 1, "[CENSUS]", " output recipe policy stats verbose ", decide, POLICY_ROWS},
+	{"decide", 0, 1, "[CENSUS]", " output recipe policy dormant-below stats verbose ", decide,
+	 POLICY_ROWS},
 	{"fitness", 0, 1, "[CENSUS]", " output recipe ", fitness, MARKET_ROWS},
+	{"apply", 1, 2, "CKPT [EVENTS]", " output kernels ", apply, 0},
 	{"runs", 1, INT_MAX, "RUN...", " output ", runs, 0},
 	{"value", 0, 3, "[SCENARIO [LOW HIGH]]", " output sensitivity ", value, 0},
 };
@@ -675,7 +718,7 @@ check(const struct verb *v, char **operands, int n)
 	args.living.sigma = args.market.sigma;
 	if (market_check(&args.market) != 0 || living_check(&args.living) != 0)
 		return usage("%s", err_text());
-	if (args.policy == LIVING && (args.stats || args.verbose))
+	if (args.policy != MARKET && (args.stats || args.verbose))
 		return usage("decide: --stats and --verbose tell of the market");
 	return 0;
 }

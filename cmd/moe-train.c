@@ -18,7 +18,7 @@
 
 static struct args {
 	struct recipe recipe;
-	char *dir, *book, *timing, *csv[RUN_CSVS], *eval, *sample;
+	char *dir, *book, *timing, *decisions, *csv[RUN_CSVS], *eval, *sample;
 	char *bpe, *gpt2, *llama2, *kernels;
 	int workers;
 	long ckpt_every, tokens;
@@ -32,6 +32,8 @@ static const struct opt ambient[] = {
 	ROW("jobs", 'j', OPT_INT, workers, 1, 256, "N", "workers; else one per processor"),
 	ROW("verbose", 'v', OPT_FLAG, verbose, 0, 1, NULL, "progress, also when not on a terminal"),
 	ROW("ckpt-every", 0, OPT_LONG, ckpt_every, 1, 0x1p40, "STEPS", "between checkpoints"),
+	ROW("decisions", 0, OPT_TEXT, decisions, 0, 0, "hold",
+	    "stop before a step's events, for moe-market apply"),
 	ROW("timing", 0, OPT_TEXT, timing, 0, 0, "FILE", "CSV of each step's seconds by part"),
 	ROW("loss-csv", 0, OPT_TEXT, csv[RUN_LOSS], 0, 0, "FILE", "instead of RUN/loss.csv"),
 	ROW("experts-csv", 0, OPT_TEXT, csv[RUN_EXPERTS], 0, 0, "FILE",
@@ -82,6 +84,8 @@ static struct opt_table table = {
 	.row = rows,
 	.values = &args,
 };
+
+enum { HELD = 3 }; /* exit status */
 
 static volatile sig_atomic_t stop, training;
 static double peak; /* GF/s of all workers, 0 when not measured */
@@ -160,6 +164,7 @@ training_of_args(void)
 			  .table = &table,
 			  .dir = args.dir,
 			  .ckpt_every = args.ckpt_every,
+			  .decisions = args.decisions,
 			  .timing = args.timing,
 			  .stop = &stop,
 			  .ready = ready,
@@ -183,6 +188,11 @@ train(void)
 	case TRAIN_STOPPED:
 		say("interrupted; the same command goes on from the checkpoint in %s", args.dir);
 		return 1;
+	case TRAIN_HELD:
+		say("held; moe-market apply %s/ckpt.safetensors EVENTS completes the step, then "
+		    "the same command goes on",
+		    args.dir);
+		return HELD;
 	default: return -1;
 	}
 }
@@ -284,12 +294,12 @@ stdout_taken(void)
 }
 
 static int
-write_census(const struct watch *w, const struct param *p)
+write_census(const struct watch *w, const struct model *m)
 {
 	struct policy_step s = {0};
 	int bad;
 
-	census_rows(w->census, p, 0, &s);
+	census_rows(w->census, m->param, m->step, &s);
 	bad = census_write_experts(&s, &(struct row){.f = w->experts});
 	policy_step_free(&s);
 	return bad;
@@ -306,7 +316,7 @@ eval_model(struct model *m, const struct tokens *data, struct watch *w)
 
 	net_free(n);
 	if (!bad && w->census)
-		bad = write_census(w, m->param);
+		bad = write_census(w, m);
 	if (!bad && !stdout_taken())
 		printf("tokens,loss,bits_per_token,perplexity,accuracy\n%ld,%.9g,%.9g,%.9g,%.9g\n",
 		       e.tokens, e.loss, e.loss / M_LN2, exp(e.loss), e.accuracy);
@@ -475,6 +485,10 @@ use_data(const struct opt_many *words)
 		return usage("no run directory (expected -o RUN)");
 	if (args.recipe.data.n == 0)
 		return usage("no data (expected [NAME=]DATA[@STEP])");
+	if (args.decisions && strcmp(args.decisions, "hold") != 0)
+		return usage("--decisions \"%.60s\" (expected hold)", args.decisions);
+	if (args.decisions && args.recipe.dense)
+		return usage("--dense has no population for --decisions");
 	return train();
 }
 

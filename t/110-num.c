@@ -172,9 +172,25 @@ texts(void)
 		is_real(strtof(num_text(s, odd[i]), NULL), odd[i], 0, "%s is exact for a float", s);
 }
 
+/* Two at once are rounded like one. */
+static void
+singles(void)
+{
+	static const double x[2] = {0.1, -0.3};
+	double v[2];
+
+	v[0] = num_single(x[0]);
+	v[1] = num_single(x[1]);
+	is_real(v[0], 13421773 * 0x1p-27, 0, "0.1 rounded to float32");
+	is_real(v[1], -10066330 * 0x1p-25, 0, "-0.3");
+	is_real(num_single(1e300), INFINITY, 0, "beyond its range");
+	ok(isnan(num_single(NAN)), "NaN");
+}
+
 int
 main(void)
 {
+	singles();
 	whole();
 	real();
 	real_bits();

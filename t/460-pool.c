@@ -432,6 +432,66 @@ merges(void)
 	param_free(p);
 }
 
+/* Router rows on a line: 0 at 0, 1 at 3, 2 at 2, 3 at -1. */
+static void
+line_up(struct layer *l)
+{
+	static const float at[] = {0, 3, 2, -1};
+
+	memset(l->route.w, 0, SLOTS * DIM * sizeof(float));
+	for (int e = 0; e < 4; e++) {
+		l->route.w[e * DIM + 7] = at[e];
+		l->route.w[e * DIM + 3] = 9; /* what all have in common tells nobody apart */
+	}
+}
+
+static struct policy_event
+merge_with_nearest(int slot)
+{
+	return event(POLICY_MERGE, 0, slot);
+}
+
+static void
+merges_nearest(void)
+{
+	struct param *p = make(ROUTER_LINEAR, ACT_GELU);
+	struct policy_event v[2] = {merge_with_nearest(0)};
+
+	line_up(&p->layer[0]);
+	apply_well(p, 1, v, "a merge with whom the router holds alike");
+	is_long(v[0].to_slot, 3, "the nearest row");
+	is_long(v[0].to_layer, 0, "of the layer");
+	param_free(p);
+
+	p = make(ROUTER_LINEAR, ACT_GELU);
+	line_up(&p->layer[0]);
+	v[0] = merge_with_nearest(0);
+	v[1] = merge_with_nearest(3);
+	apply_well(p, 2, v, "two merges");
+	is_long(v[0].to_slot, 2, "not into one that goes as well");
+	is_long(v[1].to_slot, 2, "nor the other into the first");
+	param_free(p);
+
+	p = make(ROUTER_COSINE, ACT_GELU);
+	line_up(&p->layer[0]);
+	for (int i = 0; i < DIM; i++)
+		p->layer[0].route.w[3 * DIM + i] *= 100;
+	v[0] = merge_with_nearest(3);
+	apply_well(p, 1, v, "a cosine router");
+	is_long(v[0].to_slot, 0, "knows directions alone");
+	param_free(p);
+
+	p = make(ROUTER_RANDOM, ACT_GELU);
+	v[0] = merge_with_nearest(0);
+	apply_well(p, 1, v, "a router without rows");
+	is_long(v[0].to_slot, 1, "the lowest slot");
+	param_free(p);
+	v[0] = birth(0, 4, 2, 0);
+	v[0].width = WIDE + 8;
+	v[1] = merge_with_nearest(4);
+	refused(2, v, "nobody of the layer", "a merge without anybody of that width");
+}
+
 static void
 touch(void *arg, struct tensor *t, int layer, int slot)
 {
@@ -551,6 +611,7 @@ main(void)
 	origins();
 	moves();
 	merges();
+	merges_nearest();
 	frost();
 	gradients();
 	after_events();

@@ -297,6 +297,12 @@ done <examples
 sed -n '/^\$ moe-market decide/,/^\.Ed/{/^\.Ed/d;s/^\$ //;p}' "$root/man/moe-market.1" >example
 sh -e ./example >out
 is "$(column out event) $(column out slot)" "death birth 2 2" "the census from elsewhere is judged"
+sed -n '/^\$ train() {/,/^\.Ed/{/^\.Ed/d;s/^\$ //;s/\\e/\\/;p}' "$root/man/moe-market.1" \
+	>example
+words 5000 1 >text
+ok "a run is decided from outside" sh -e ./example
+is "$(sed 1d held/events.csv | cut -d, -f1 | uniq | tr '\n' ' ')" "30 40 " \
+	"at each of its market steps"
 sed -n '/^\.Sh EXAMPLES/,/^\.Ed/p' "$root/man/moe-events.5" | grep '^[s5]' >events.example
 moe-market runs events.example >out
 is "$(sed -n 2p out)" "events.example,0,0,510,,1,1,1,0" "the example of events is one"

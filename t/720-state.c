@@ -88,8 +88,13 @@ save(const char *file, const char *more)
 	c->layer[0].sum[0] = (struct census_sum){5, 4, 3, 2, 1.5, 0.5};
 	c->layer[0].tokens = 9;
 	c->layer[0].z = 0.1;
-	is_long(state_save(&(struct state){p, c, 12, text, "loss.csv 1 00000000\n"}, file), 0,
-		"a checkpoint is written");
+	is_long(state_save(&(struct state){.param = p,
+					   .census = c,
+					   .step = 12,
+					   .recipe = text,
+					   .files = "loss.csv 1 00000000\n"},
+			   file),
+		0, "a checkpoint is written");
 	free(text);
 	census_free(c);
 	param_free(p);
@@ -117,7 +122,11 @@ round_trip(const char *file, const char *name)
 	is_long(census_get(c, k), 0, "%s: the census", name);
 	is_long(state_step(k), 12, "%s: the step", name);
 	is_long(p->next_id, 8, "%s: the next expert's id", name);
-	is_long(state_save(&(struct state){p, c, 12, state_recipe(k), ckpt_meta(k, "files")},
+	is_long(state_save(&(struct state){.param = p,
+					   .census = c,
+					   .step = 12,
+					   .recipe = state_recipe(k),
+					   .files = ckpt_meta(k, "files")},
 			   temp("again")),
 		0, "%s: written again", name);
 	was = file_slurp(file, &n);
@@ -249,8 +258,11 @@ poison(void)
 		abort();
 	struct param *p = param_new(&s, true);
 	p->layer[0].expert[1]->up.v[1] = NAN;
-	is_long(state_save(&(struct state){p, NULL, 5, "", ""}, temp("none")), -1,
-		"a tensor that is not finite is not written");
+	is_long(state_save(
+			&(struct state){
+				.param = p, .census = NULL, .step = 5, .recipe = "", .files = ""},
+			temp("none")),
+		-1, "a tensor that is not finite is not written");
 	is_text(err_text(),
 		"step 5: optim.v.model.layers.0.mlp.experts.1.up_proj.weight is not finite, layer "
 		"0, "
@@ -260,8 +272,11 @@ poison(void)
 	p->layer[0].expert[1]->up.v[1] = 0;
 	for (int i = 0; i < 2; i++)
 		p->layer[0].expert[1]->up.w[i] = 3e38f;
-	is_long(state_save(&(struct state){p, NULL, 5, "", ""}, temp("large")), 0,
-		"large values are finite, whatever their squares are");
+	is_long(state_save(
+			&(struct state){
+				.param = p, .census = NULL, .step = 5, .recipe = "", .files = ""},
+			temp("large")),
+		0, "large values are finite, whatever their squares are");
 	param_free(p);
 	shape_free(&s);
 	recipe_close(&b);

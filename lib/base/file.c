@@ -31,6 +31,9 @@ struct file {
 	bool tally;   /* see file_tally */
 	uint64_t tally_bytes;
 	uint32_t tally_crc;
+	FILE *memory; /* file_memory: where it goes instead of fd */
+	char *text;
+	size_t length;
 	z_stream z;
 	size_t at, end;		 /* reader: buf[at, end) not yet given; writer: buf[0, end) */
 	unsigned char buf[BUF];	 /* reader: as in the file; writer: as the caller wrote it */
@@ -105,6 +108,9 @@ file_free(struct file *f)
 		inflateEnd(&f->z);
 	if (f->fd >= 0 && !f->standard)
 		close(f->fd);
+	if (f->memory)
+		fclose(f->memory);
+	free(f->text);
 	free(f->name);
 	free(f->path);
 	free(f->temp);
@@ -318,7 +324,9 @@ put(struct file *f, const unsigned char *p, size_t n)
 		f->tally_bytes += n;
 		f->tally_crc = (uint32_t)crc32_z(f->tally_crc, p, n);
 	}
-	while (n && !f->error) {
+	if (f->memory && fwrite(p, 1, n, f->memory) != n)
+		f->error = ENOMEM;
+	while (n && !f->memory && !f->error) {
 		ssize_t k = write(f->fd, p, n);
 		if (k < 0 && !again(f->fd, POLLOUT))
 			f->error = errno;
@@ -420,6 +428,34 @@ file_flush(struct file *f)
 	return put_gzip(f, Z_FINISH);
 }
 
+struct file *
+file_memory(const char *name)
+{
+	struct file *f = file_new(name, -1, true);
+	f->memory = open_memstream(&f->text, &f->length);
+	if (f->memory)
+		return f;
+	fail(name);
+	file_free(f);
+	return NULL;
+}
+
+char *
+file_text(struct file *f, size_t *n)
+{
+	char *p;
+	if (file_flush(f))
+		return NULL;
+	if (fflush(f->memory)) {
+		fail(f->name);
+		return NULL;
+	}
+	p = mem_grow(NULL, f->length + 1, 1);
+	memcpy(p, f->text, f->length + 1);
+	*n = f->length;
+	return p;
+}
+
 /* Pipes and terminals have nothing to sync. */
 static int
 sync_fd(int fd, int sync(int))
@@ -454,7 +490,7 @@ shut(struct file *f)
 {
 	int fd = f->fd;
 	f->fd = -1;
-	if (f->standard || !close(fd) || errno == EINTR)
+	if (fd < 0 || f->standard || !close(fd) || errno == EINTR)
 		return 0;
 	return fail(f->name);
 }

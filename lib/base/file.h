@@ -38,6 +38,10 @@ int file_sync(struct file *f); /* flush, then fdatasync (harmless on a pipe) */
 void file_tally(struct file *f, uint64_t bytes, uint32_t crc);
 void file_tallied(const struct file *f, uint64_t *bytes, uint32_t *crc);
 
+/* A writer into memory, and what was written so far (NUL added after n bytes), freed by free(). */
+struct file *file_memory(const char *name); /* the name is for messages */
+char *file_text(struct file *f, size_t *n);
+
 /* Close; for a writer, flush and check first. NULL is harmless. -1 when data may be lost. */
 int file_close(struct file *f);
 const char *file_name(const struct file *f);

@@ -169,3 +169,11 @@ num_text(char *buf, double x)
 		snprintf(buf, NUM_TEXT, "%.9g", x);
 	return buf;
 }
+
+double
+num_single(double x)
+{
+	const float f = (float)x;
+
+	return (double)f;
+}

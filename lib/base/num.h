@@ -15,4 +15,10 @@ enum { NUM_TEXT = 32 };
 /* "%.9g" into buf (at least NUM_TEXT), as every CSV has it; NaN "nan", infinities "inf" "-inf". */
 const char *num_text(char *buf, double x);
 
+/*
+ * x rounded to float32.  Not written (double)(float)x: GCC 12 drops that where it puts two of them
+ * into one vector.
+ */
+double num_single(double x);
+
 #endif

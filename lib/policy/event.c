@@ -1,6 +1,7 @@
 #include "policy/event.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include <limits.h>
 #include <math.h>
 #include <stdbool.h>
@@ -219,7 +220,10 @@ read_int(const struct policy_history *h, int column, int hi, int *out)
 	return 0;
 }
 
-/* A threshold may be infinite; an empty field is NAN, which cannot stand for itself. */
+/*
+ * A float32, of which %.9g is exact.  A threshold may be infinite; an empty field is NAN, which
+ * cannot stand for itself.
+ */
 static int
 read_real(const struct policy_history *h, int column, bool noise, double *out)
 {
@@ -236,7 +240,7 @@ read_real(const struct policy_history *h, int column, bool noise, double *out)
 		err_in("column %s", table_header(h->t, column));
 		return at_line(h);
 	}
-	*out = x;
+	*out = num_single(x);
 	return 0;
 }
 

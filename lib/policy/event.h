@@ -26,7 +26,7 @@ struct policy_event {
 	int layer, slot; /* -1, here and below: empty */
 	enum policy_kind kind;
 	long expert, parent;
-	double value, threshold; /* NAN: empty */
+	double value, threshold; /* these and sigma: a float32; NAN: empty */
 	char cause[32];
 	int to_layer, to_slot;
 	int width;    /* hidden neurons of a newborn; empty: the parent's */
@@ -40,6 +40,7 @@ struct policy_events {
 	long step;
 	int n, room;
 	struct policy_event *v;
+	long line; /* of the event that the pool refused; 0: none, or in no table */
 };
 
 /* An event whose optional fields are empty. */

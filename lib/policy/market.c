@@ -1,6 +1,7 @@
 #include "policy/market.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -213,12 +214,6 @@ market_due(const struct market *m, long step)
 /* --- value --- */
 
 static double
-single(double x)
-{
-	return (double)(float)x;
-}
-
-static double
 mean_flops(const struct policy_row *r, int n)
 {
 	double sum = 0;
@@ -240,7 +235,7 @@ value(const struct market *m, struct policy_row *r, int n)
 		f *= off(m, DEMAND) ? 1 : r[i].demand;
 		f *= exclusive(m) ? r[i].exclusivity : 1;
 		f /= costs(m) ? c : 1;
-		r[i].fitness = off(m, FITNESS) ? 1 : single(f);
+		r[i].fitness = off(m, FITNESS) ? 1 : num_single(f);
 	}
 }
 
@@ -269,7 +264,7 @@ grace(const struct market *m, const struct policy_row *r, double loss)
 	if (adapts(m))
 		factor = exp((m->barrier + m->slope * above) / m->heat);
 	factor = fmin(fmax(factor, 1 / grace_clamp), grace_clamp);
-	return single((double)m->grace * factor);
+	return num_single((double)m->grace * factor);
 }
 
 static void
@@ -338,9 +333,10 @@ protect(const struct market *m, struct policy_row *r, int n, bool adults)
 	moments(r, n, adults, RAW, &mean, &sd);
 	for (int i = 0; i < n; i++) {
 		const double f = r[i].fitness, ripe = r[i].maturity;
-		r[i].effective = ripe >= 1			? f
-				 : m->grace_rule == MARKET_RAMP ? single(f * ripe)
-								: single(mean + (f - mean) * ripe);
+		r[i].effective = ripe >= 1 ? f
+				 : m->grace_rule == MARKET_RAMP
+					 ? num_single(f * ripe)
+					 : num_single(mean + (f - mean) * ripe);
 	}
 }
 
@@ -394,8 +390,8 @@ market_value(const struct market *m, struct policy_row *r, int n, struct market_
 	essentials(r, n);
 	rank(m, r, n, l);
 	moments(r, n, adults, EFFECTIVE, &l->mean, &l->sd);
-	l->threshold = single(l->mean - kappa * l->sd);
-	l->ceiling = single(l->mean + kappa * l->sd);
+	l->threshold = num_single(l->mean - kappa * l->sd);
+	l->ceiling = num_single(l->mean + kappa * l->sd);
 	l->crossed = r[l->lowest].effective < l->threshold;
 	if (off(m, THRESHOLD)) {
 		l->threshold = INFINITY;
@@ -635,7 +631,7 @@ bear(const struct market *m, const struct deal *d, const struct market_layer *l,
 	if (e.origin == POLICY_MUTANT)
 		e.parent = p->expert;
 	if (!fresh)
-		e.sigma = off(m, MUTATION) ? 0 : single(m->sigma);
+		e.sigma = off(m, MUTATION) ? 0 : num_single(m->sigma);
 	if (e.origin == POLICY_MUTANT && widens(m) && p->width)
 		e.width = mutant_width(m, p, slot);
 	policy_events_add(to, &e);
@@ -669,7 +665,7 @@ tell_move(const struct deal *d, const struct move *v, struct policy_events *to)
 	struct policy_event e = policy_event(r->step, r->layer, r->slot, POLICY_MOVE, "migration");
 
 	e.expert = r->expert;
-	e.value = single(v->demand);
+	e.value = num_single(v->demand);
 	e.threshold = essential_demand;
 	e.to_layer = d[v->to].r->layer;
 	e.to_slot = v->slot;

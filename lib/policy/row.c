@@ -1,6 +1,7 @@
 #include "policy/row.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "policy/ecology.h"
 #include <limits.h>
 #include <math.h>
@@ -195,7 +196,7 @@ read_real(struct policy_census *c, int column, bool share, double *out)
 		err_in("column %s", table_header(c->t, column));
 		return at_line(c);
 	}
-	*out = (double)(float)x;
+	*out = num_single(x);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "pool/census.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "io/table.h"
 #include "policy/ecology.h"
 #include <math.h>
@@ -112,7 +113,7 @@ census_gradients(struct census *c, const struct param *p)
 static double
 share(double part, double whole)
 {
-	return whole > 0 ? (double)(float)(part / whole) : 0;
+	return whole > 0 ? num_single(part / whole) : 0;
 }
 
 static double
@@ -149,7 +150,7 @@ row_of(const struct census_layer *l, const struct expert *x, const struct expert
 		.demand = share((double)s->tokens, all),
 		.quality = share((double)s->tokens, s->loss),
 		.exclusivity = share((double)s->clear, (double)l->tokens),
-		.flops = (double)(float)(2 * weights(x) * (double)s->tokens),
+		.flops = num_single(2 * weights(x) * (double)s->tokens),
 		.fitness = NAN,
 		.effective = NAN,
 		.vitality = NAN,
@@ -215,12 +216,12 @@ write_layer(struct row *r, const struct census_layer *l, const struct layer *who
 	row_real(r, share(l->balance, batches));
 	row_real(r, share(l->z, batches));
 	row_real(r, share(l->entropy, batches * (n > 1 ? log(n) : 1)));
-	row_real(r, (double)(float)spread.maxvio);
-	row_real(r, (double)(float)spread.q25);
-	row_real(r, (double)(float)spread.median);
-	row_real(r, (double)(float)spread.q75);
-	row_real(r, (double)(float)spread.dead);
-	row_real(r, (double)(float)spread.gini);
+	row_real(r, num_single(spread.maxvio));
+	row_real(r, num_single(spread.q25));
+	row_real(r, num_single(spread.median));
+	row_real(r, num_single(spread.q75));
+	row_real(r, num_single(spread.dead));
+	row_real(r, num_single(spread.gini));
 	if (l->pair)
 		row_real(r, share(pair, (double)l->tokens));
 	else

@@ -138,6 +138,8 @@ check_birth(struct census_map *m, const struct policy_event *v)
 		peers += id[e] >= 0 && width[e] == w;
 	if (v->origin == POLICY_MEAN && peers == 0)
 		return bad(v, " as the mean of peers, but there are none of that width");
+	if (v->expert >= 0 && v->expert != m->next)
+		return bad(v, " with a number that is not the next");
 	if (v->origin == POLICY_TWIN && w != width[parent])
 		return bad(v, " of a twin, but not as wide as its parent");
 	if (v->origin == POLICY_TWIN && m->twin[v->layer][parent] >= 0)
@@ -186,25 +188,123 @@ check_event(struct census_map *m, const struct policy_event *v)
 	return 0;
 }
 
+/* The last event that takes an expert out of the layer. */
+static long
+last_exit(const struct policy_events *e, int layer)
+{
+	long line = 0;
+
+	for (int i = 0; i < e->n; i++) {
+		const struct policy_event *v = &e->v[i];
+		if (v->layer == layer &&
+		    (v->kind == POLICY_DEATH || v->kind == POLICY_MOVE || v->kind == POLICY_MERGE))
+			line = v->line;
+	}
+	return line;
+}
+
 static int
-check(const struct param *p, const struct policy_events *e)
+check_layer(const struct census_map *m, struct policy_events *e, int layer)
+{
+	const int least = m->p->shape.top_k, living = map_candidates(m, layer);
+
+	if (living >= least)
+		return 0;
+	e->line = last_exit(e, layer);
+	return err_set("step %ld: layer %d would be left with %d experts (expected at least top-k, "
+		       "%d)",
+		       e->step, layer, living, least);
+}
+
+static int
+check(const struct param *p, struct policy_events *e)
 {
 	struct census_map m;
 	int status = 0;
 
+	e->line = 0;
 	map_open(&m, p);
-	for (int i = 0; i < e->n && status == 0; i++)
+	for (int i = 0; i < e->n && status == 0; i++) {
 		status = check_event(&m, &e->v[i]);
-	for (int l = 0; l < p->shape.layers && status == 0; l++) {
-		const int living = map_candidates(&m, l);
-		if (living < p->shape.top_k)
-			status = err_set(
-				"step %ld: layer %d would be left with %d experts (expected at "
-				"least top-k, %d)",
-				e->step, l, living, p->shape.top_k);
+		if (status != 0)
+			e->line = e->v[i].line;
 	}
+	for (int l = 0; l < p->shape.layers && status == 0; l++)
+		status = check_layer(&m, e, l);
 	map_close(&m);
 	return status;
+}
+
+/* ---- who is nearest ---- */
+
+/* The router's tensor with a row per expert. */
+static struct tensor *
+route_of(struct layer *l)
+{
+	return l->route2.rows ? &l->route2 : l->route.rows ? &l->route : NULL;
+}
+
+/* |a - b|^2 of two rows of the router; of their directions where the router knows no lengths. */
+static double
+apart(const struct tensor *t, bool directions, int a, int b)
+{
+	const float *x = t->w + a * t->cols, *y = t->w + b * t->cols;
+	const double u = directions ? sqrt(kern->sumsq(t->cols, x)) : 1;
+	const double v = directions ? sqrt(kern->sumsq(t->cols, y)) : 1;
+	double sum = 0;
+
+	for (long i = 0; i < t->cols; i++) {
+		const double d = (double)x[i] / u - (double)y[i] / v;
+		sum += d * d;
+	}
+	return sum;
+}
+
+/* Whether an event of the step takes the expert of this place away. */
+static bool
+leaves(const struct policy_events *e, int layer, int slot)
+{
+	for (int i = 0; i < e->n; i++) {
+		const struct policy_event *v = &e->v[i];
+		if (v->layer == layer && v->slot == slot &&
+		    (v->kind == POLICY_DEATH || v->kind == POLICY_MOVE || v->kind == POLICY_MERGE))
+			return true;
+	}
+	return false;
+}
+
+static void
+find_nearest(struct param *p, const struct policy_events *e, struct policy_event *v)
+{
+	struct layer *l = &p->layer[v->layer];
+	const struct tensor *t = route_of(l);
+	double least = INFINITY;
+
+	for (int i = 0; i < l->experts; i++) {
+		double d;
+		if (!l->expert[i] || i == v->slot || leaves(e, v->layer, i) ||
+		    l->expert[i]->hidden != l->expert[v->slot]->hidden)
+			continue;
+		d = t ? apart(t, p->shape.router == ROUTER_COSINE, v->slot, i) : 0;
+		if (v->to_slot >= 0 && !(d < least))
+			continue;
+		least = d;
+		v->to_layer = v->layer;
+		v->to_slot = i;
+	}
+}
+
+/* With whom to merge, where the policy has left that open; an impossible event stays as it is. */
+static void
+fill_in(struct param *p, struct policy_events *e)
+{
+	for (int i = 0; i < e->n; i++) {
+		struct policy_event *v = &e->v[i];
+		if (v->kind == POLICY_MERGE && v->to_layer < 0 && v->to_slot < 0 &&
+		    v->layer < p->shape.layers && v->slot < p->layer[v->layer].experts &&
+		    p->layer[v->layer].expert[v->slot])
+			find_nearest(p, e, v);
+	}
 }
 
 /* ---- births ---- */
@@ -280,13 +380,6 @@ peers_of(const struct layer *l, const struct expert *x)
 	for (int e = 0; e < l->experts; e++)
 		n += is_peer(l->expert[e], x);
 	return n;
-}
-
-/* The router's tensor with a row per expert. */
-static struct tensor *
-route_of(struct layer *l)
-{
-	return l->route2.rows ? &l->route2 : l->route.rows ? &l->route : NULL;
 }
 
 enum { FROM_PEERS = -1 };
@@ -540,6 +633,7 @@ carry_out(struct param *p, struct policy_event *v, uint64_t seed)
 int
 pool_apply(struct param *p, struct policy_events *e, uint64_t seed)
 {
+	fill_in(p, e);
 	if (check(p, e) != 0)
 		return -1;
 	for (int i = 0; i < e->n; i++)

@@ -21,15 +21,20 @@
  *                   moments m / 2 and v / 4 of the parent's; both begin with half the parent's
  *                   vitality, x / (2 + x), and count their checks anew
  *   move    to an empty slot of another layer, with weights, moments, id and router row
- *   merge   its weights are averaged into another expert of its width, then it dies
+ *   merge   its weights are averaged into another expert of its width, then it dies; if the event
+ *           does not tell which, into the one whose router row is nearest (Euclidean; of a cosine
+ *           router, the nearest direction), among those that stay, as all stand before the step:
+ *           the one that the router can tell from it least.  Ties, and a router without rows, take
+ *           the lowest slot
  *   freeze, thaw   the optimizer leaves it alone, or not
  *
  * Noise is drawn from (seed, RNG_MUTATE, step, layer and slot).
  */
 
 /*
- * Carry out the events of one step, in order; what the policy leaves open (the newborn's id) is
- * filled in.  All are checked first: on -1, with a message, nothing has changed.
+ * Carry out the events of one step, in order; what the policy leaves open (a newborn's id, with
+ * whom to merge) is filled in.  All are checked first: on -1, with a message, nothing has changed,
+ * and e->line is the line of the event at fault.
  */
 int pool_apply(struct param *p, struct policy_events *e, uint64_t seed);
 

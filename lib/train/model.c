@@ -12,7 +12,8 @@ model_open(struct model *m, const char *file)
 	*m = (struct model){0};
 	if (!k)
 		return -1;
-	bad = !(text = state_recipe(k)) || recipe_open(&m->book, file, text) != 0;
+	m->step = ckpt_meta(k, "step") ? state_step(k) : 0;
+	bad = m->step < 0 || !(text = state_recipe(k)) || recipe_open(&m->book, file, text) != 0;
 	if (!bad && (bad = state_params(k, &m->book.recipe, STATE_USE, &m->param)) != 0)
 		recipe_close(&m->book);
 	ckpt_close(k);

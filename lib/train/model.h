@@ -7,6 +7,7 @@
 struct model {
 	struct recipe_book book;
 	struct param *param;
+	long step; /* updates that it has had */
 };
 
 /* -1 with a message; what model_open leaves then need not be closed. */

@@ -36,6 +36,7 @@ recipe_init(struct recipe *r)
 	};
 	market_init(&r->market);
 	living_init(&r->living);
+	r->prune.below = 0.5;
 }
 
 enum { LEAST_VOCAB = 2 };
@@ -101,6 +102,10 @@ static const struct opt rows[] = {
 	    "what decides on births and deaths of experts"),
 	ROW("twin-cosine", 0, OPT_REAL, twin_cosine, -1, 1, "X", true,
 	    "living: twins part when their keys point further apart"),
+	ROW("at-shift", 0, OPT_ENUM, prune.kind, 0, 0, "none|prune|merge", true,
+	    "what becomes of dormant experts when the text has changed"),
+	ROW("dormant-below", 0, OPT_REAL, prune.below, 0, 1e3, "SHARES", true,
+	    "--at-shift: demand of a dormant expert, in fair shares"),
 	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", true, "of all random numbers"),
 	ROW("val-frac", 0, OPT_REAL, val_frac, 0, 0.9, "SHARE", true,
 	    "end of each DATA held out for validation"),
@@ -217,6 +222,9 @@ recipe_check(struct recipe *r)
 	if (r->lifecycle == LIFE_LIVING && r->living.least < r->top_k)
 		return err_set("--min-experts %d (expected at least --top-k, %d)", r->living.least,
 			       r->top_k);
+	if (r->prune.kind && (r->dense || r->lifecycle != LIFE_NONE))
+		return err_set("--at-shift goes with neither --dense nor --lifecycle");
+	r->prune.least = r->top_k;
 	if (r->lifecycle == LIFE_MARKET && r->market.least > 0 && r->market.least < r->top_k)
 		return err_set("--market-min %d (expected 0, or at least --top-k, %d)",
 			       r->market.least, r->top_k);

@@ -5,6 +5,7 @@
 #include "model/optim.h"
 #include "policy/living.h"
 #include "policy/market.h"
+#include "policy/prune.h"
 
 /*
  * Everything that decides a training run's results, and the options that set it.  The same table
@@ -32,6 +33,7 @@ struct recipe {
 	struct market market;
 	struct living living;
 	double twin_cosine; /* of router rows, below which twins part */
+	struct prune prune; /* at shifts of the domain */
 	long seed;
 
 	/* data and observation */
@@ -50,7 +52,7 @@ void recipe_init(struct recipe *r);
 
 /* The rows for a program's table: offsets are into struct recipe, which stands at `at` in the
  * program's own struct. Returns how many were written to row. */
-enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 46 };
+enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 48 };
 int recipe_rows(struct opt *row, size_t at);
 
 /* Apply the preset that --config names to what was not given. */

@@ -127,7 +127,7 @@ run_flush(struct run *r, enum run_csv i)
 }
 
 char *
-run_marks(struct run *r)
+run_marks(const struct run *r)
 {
 	char *text = mem_copy("");
 
@@ -137,16 +137,21 @@ run_marks(struct run *r)
 		char *more;
 		if (!r->file[i])
 			continue;
-		if (file_sync(r->file[i]) != 0) {
-			free(text);
-			return NULL;
-		}
 		file_tallied(r->file[i], &bytes, &crc);
 		more = mem_text("%s%s %" PRIu64 " %08" PRIx32 "\n", text, names[i], bytes, crc);
 		free(text);
 		text = more;
 	}
 	return text;
+}
+
+int
+run_sync(struct run *r)
+{
+	for (int i = 0; i < RUN_CSVS; i++)
+		if (r->file[i] && file_sync(r->file[i]) != 0)
+			return -1;
+	return 0;
 }
 
 int

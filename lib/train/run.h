@@ -30,8 +30,9 @@ int run_open(struct run *r, const char *dir, char *const elsewhere[RUN_CSVS],
 bool run_new(const struct run *r, enum run_csv i); /* has no header yet */
 /* Flush one to the system, for readers. */
 int run_flush(struct run *r, enum run_csv i);
-/* Flush and fdatasync all; "NAME BYTES CRC32" lines, freed by free(). NULL with a message. */
-char *run_marks(struct run *r);
+/* How far each has been flushed: "NAME BYTES CRC32" lines, freed by free(). */
+char *run_marks(const struct run *r);
+int run_sync(struct run *r); /* flush and fdatasync all */
 int run_close(struct run *r);
 
 #endif

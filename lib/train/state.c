@@ -109,19 +109,44 @@ put_bias(struct ckpt_out *o, const struct layer *l, int layer)
 	ckpt_out_floats(o, name, l->bias, CKPT_F32, 1, (uint64_t[]){(uint64_t)l->experts});
 }
 
+/* What others have put there; what is said here takes its place. */
+static void
+keep_meta(void *out, const char *key, const char *value)
+{
+	if (strcmp(key, "held") != 0 && strcmp(key, "events") != 0)
+		ckpt_out_meta(out, key, value);
+}
+
+static void
+put_meta(const struct state *s, struct ckpt_out *o)
+{
+	char *ledger = ledger_text(s->param), *step = mem_text("%ld", s->step);
+	char *next = mem_text("%lld", (long long)s->param->next_id);
+
+	if (s->from)
+		ckpt_each_meta(s->from, keep_meta, o);
+	ckpt_out_meta(o, "recipe", s->recipe);
+	ckpt_out_meta(o, "step", step);
+	ckpt_out_meta(o, "ledger", ledger);
+	ckpt_out_meta(o, "next_expert", next);
+	if (s->files)
+		ckpt_out_meta(o, "files", s->files);
+	if (s->held)
+		ckpt_out_meta(o, "held", s->held);
+	if (s->events)
+		ckpt_out_meta(o, "events", s->events);
+	free(ledger);
+	free(next);
+	free(step);
+}
+
 int
 state_save(const struct state *s, const char *file)
 {
 	struct put p = {.out = ckpt_out_new(), .state = s};
-	char *ledger = ledger_text(s->param), *step = mem_text("%ld", s->step);
-	char *next = mem_text("%lld", (long long)s->param->next_id);
 	int status = -1;
 
-	ckpt_out_meta(p.out, "recipe", s->recipe);
-	ckpt_out_meta(p.out, "step", step);
-	ckpt_out_meta(p.out, "ledger", ledger);
-	ckpt_out_meta(p.out, "next_expert", next);
-	ckpt_out_meta(p.out, "files", s->files);
+	put_meta(s, p.out);
 	for (; p.part < (s->param->train ? PARTS : FIRST); p.part++) {
 		param_each(s->param, put_tensor, &p);
 		for (int l = 0; l < s->param->shape.layers && p.part == WEIGHTS; l++)
@@ -132,9 +157,6 @@ state_save(const struct state *s, const char *file)
 	if (!p.failed)
 		status = ckpt_write(p.out, file);
 	ckpt_out_free(p.out);
-	free(ledger);
-	free(next);
-	free(step);
 	return status;
 }
 
@@ -235,8 +257,8 @@ check_known(const struct get *g, int layers)
 	return 0;
 }
 
-static bool
-has_moments(const struct ckpt *k)
+bool
+state_has_moments(const struct ckpt *k)
 {
 	for (int i = 0; i < k->n; i++)
 		if (part_of(k->tensor[i].name) != WEIGHTS)
@@ -394,7 +416,7 @@ get_all(struct get *g, enum state_use use, struct param *p)
 	param_each(p, get_tensor, g);
 	for (int l = 0; l < p->shape.layers && !g->failed; l++)
 		g->failed = get_bias(g, &p->layer[l], l) != 0;
-	if (use == STATE_RESUME || (use == STATE_START && has_moments(g->k)))
+	if (use == STATE_RESUME || (use == STATE_START && state_has_moments(g->k)))
 		for (g->part = FIRST; g->part < PARTS; g->part++)
 			param_each(p, get_tensor, g);
 	return g->failed || check_known(g, p->shape.layers) != 0 ? -1 : 0;

@@ -13,7 +13,16 @@ struct state {
 	struct census *census; /* NULL: none */
 	long step;	       /* steps done */
 	const char *recipe;    /* text */
-	const char *files;     /* "NAME BYTES CRC32" lines */
+	const char *files;     /* "NAME BYTES CRC32" lines; NULL: there are none */
+	/*
+	 * Between a step's census and its events, else NULL: `files` with the rows of that census,
+	 * while `files` itself is without them and the window is whole; "" when no one else can
+	 * have seen them.
+	 */
+	const char *held;
+	/* Rows of events.csv that were carried out on this file and are in no table; or NULL. */
+	const char *events;
+	const struct ckpt *from; /* NULL, or a file whose further metadata is handed on */
 };
 
 /* Write atomically.  -1 with a message, nothing written, when a tensor is not finite. */
@@ -34,6 +43,8 @@ int state_params(const struct ckpt *k, const struct recipe *r, enum state_use us
 
 /* Steps done, as the checkpoint says; -1 with a message. */
 long state_step(const struct ckpt *k);
+/* Whether it has an optimizer's moments. */
+bool state_has_moments(const struct ckpt *k);
 /* The recipe's text; NULL with a message if there is none. */
 const char *state_recipe(const struct ckpt *k);
 

@@ -6,9 +6,9 @@
 #include "data/tokens.h"
 #include "io/trace.h"
 #include "model/ffn.h"
-#include "pool/pool.h"
 #include "train/eval.h"
 #include "train/state.h"
+#include "train/verdict.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -46,6 +46,8 @@ struct loop {
 	struct run run;
 	struct file *timing;
 	long step; /* steps done */
+	bool due;  /* the step's census and events are still to come */
+	bool open; /* the step has something that no checkpoint has */
 	int32_t *in, *out;
 	double *load; /* [sum of E] rows per expert in this step, for the bias */
 	double *val_loss;
@@ -298,12 +300,37 @@ write_recipe(const struct loop *l)
 static int
 save(struct loop *l)
 {
-	char *marks = run_marks(&l->run);
-	struct state s = {l->param, l->census, l->step, l->text, marks};
+	char *marks;
+	struct state s = {
+		.param = l->param, .census = l->census, .step = l->step, .recipe = l->text};
 	int status;
 
-	if (!marks)
+	if (run_sync(&l->run) != 0)
 		return -1;
+	s.files = marks = run_marks(&l->run);
+	status = state_save(&s, l->ckpt);
+	free(marks);
+	return status;
+}
+
+/* A checkpoint as of before the step's census, whose rows are in the tables or not. */
+static int
+save_held(struct loop *l, const char *before, bool rows)
+{
+	char *marks;
+	struct state s = {.param = l->param,
+			  .census = l->census,
+			  .step = l->step,
+			  .recipe = l->text,
+			  .files = before,
+			  .held = ""};
+	int status;
+
+	if (run_sync(&l->run) != 0)
+		return -1;
+	marks = run_marks(&l->run);
+	if (rows)
+		s.held = marks;
 	status = state_save(&s, l->ckpt);
 	free(marks);
 	return status;
@@ -334,22 +361,36 @@ open_csvs(struct loop *l, const char *marks)
 	return bad ? -1 : 0;
 }
 
+/* Events that others carried out on the checkpoint, onto the table. */
+static int
+tell_events(struct loop *l, const char *rows)
+{
+	l->open = rows;
+	return rows && (file_write(l->run.file[RUN_EVENTS], rows, strlen(rows)) != 0 ||
+			run_flush(&l->run, RUN_EVENTS) != 0)
+		       ? -1
+		       : 0;
+}
+
 /* Parameters, step and census of the run's own checkpoint; without parameters if complete. */
 static int
 resume(struct loop *l, const struct ckpt *k)
 {
 	const char *text = state_recipe(k), *files = ckpt_meta(k, "files");
+	const char *events = ckpt_meta(k, "events");
 
 	if (!text || compare_recipe(l, text) != 0 || (l->step = state_step(k)) < 0)
 		return -1;
-	if (l->step >= l->r->steps)
+	l->due = ckpt_meta(k, "held");
+	if (l->step >= l->r->steps && !l->due && !events)
 		return 0;
 	if (!files)
 		return err_set("%s: does not say how far the CSV files had been written", k->name);
 	if (state_params(k, l->r, STATE_RESUME, &l->param) != 0)
 		return -1;
 	l->census = census_new(&l->param->shape);
-	if (census_get(l->census, k) != 0 || open_csvs(l, files) != 0)
+	if (census_get(l->census, k) != 0 || open_csvs(l, files) != 0 ||
+	    tell_events(l, events) != 0)
 		return -1;
 	return strcmp(text, l->text) == 0 ? 0 : write_recipe(l);
 }
@@ -583,75 +624,70 @@ shift_event(struct loop *l)
 	return status;
 }
 
-/* Market steps in a row that each expert has been below the threshold, for the next census. */
-static void
-count_below(struct loop *l, const struct policy_step *s, const struct market_round *m)
-{
-	for (int k = 0; k < m->layers; k++)
-		for (int i = s->begin[k]; i < s->begin[k + 1]; i++) {
-			const struct policy_row *r = &s->row[i];
-			struct expert *x = l->param->layer[r->layer].expert[r->slot];
-			if (x && x->id == r->expert)
-				x->below = r->effective < m->layer[k].threshold ? r->below + 1 : 0;
-		}
-}
-
-/* What the market decides on the census it was shown, carried out and written down. */
+/* A step's events, carried out and written down. */
 static int
-market(struct loop *l, struct policy_step *s, struct market_round *m)
+carry_out(struct loop *l, struct policy_events *e)
 {
-	if (!market_due(&l->r->market, l->step))
-		return 0;
-	count_below(l, s, m);
-	if (pool_apply(l->param, &m->events, (uint64_t)l->r->seed) != 0)
+	if (verdict_carry_out(l->r, l->param, e) != 0)
 		return -1;
 	if (!net_fits(l->net)) { /* it keeps nothing from step to step */
 		net_free(l->net);
 		l->net = net_new(l->param, l->r->batch, l->r->seq, true);
 	}
-	return write_events(l, &m->events);
-}
-
-/* What the living layer's policy decided, likewise. */
-static int
-live(struct loop *l, const struct policy_step *s, struct policy_events *e)
-{
-	for (int i = 0; i < s->n; i++) {
-		const struct policy_row *r = &s->row[i];
-		struct expert *x = l->param->layer[r->layer].expert[r->slot];
-		x->energy = (float)r->next.energy;
-		x->over = r->next.over;
-		x->starved = r->next.starved;
-	}
-	if (pool_apply(l->param, e, (uint64_t)l->r->seed) != 0)
-		return -1;
-	pool_part(l->param, l->r->twin_cosine);
 	return write_events(l, e);
 }
 
-/* The window's tables, and what follows from them. */
 static int
-census(struct loop *l)
+write_census(struct loop *l, const struct policy_step *s)
 {
 	struct run *u = &l->run;
-	struct policy_step s = {0};
-	struct market_round m = {0};
-	struct policy_events e = {0};
-	const bool life = l->r->lifecycle == LIFE_MARKET, living = l->r->lifecycle == LIFE_LIVING;
-	int bad;
 
-	census_rows(l->census, l->param, l->step, &s);
-	bad = (life && market_decide(&l->r->market, &s, &m) != 0) ||
-	      (living && living_decide(&l->r->living, &s, &e) != 0) ||
-	      census_write_experts(&s, &u->row[RUN_EXPERTS]) != 0 ||
-	      census_write_layers(l->census, l->param, l->step, u->file[RUN_LAYERS]) != 0 ||
-	      run_flush(u, RUN_EXPERTS) != 0 || run_flush(u, RUN_LAYERS) != 0 ||
-	      (life && market(l, &s, &m) != 0) || (living && live(l, &s, &e) != 0);
+	return census_write_experts(s, &u->row[RUN_EXPERTS]) != 0 ||
+			       census_write_layers(l->census, l->param, l->step,
+						   u->file[RUN_LAYERS]) != 0 ||
+			       run_flush(u, RUN_EXPERTS) != 0 || run_flush(u, RUN_LAYERS) != 0
+		       ? -1
+		       : 0;
+}
+
+/* Whether the window is the first whole one of a text that took over from another. */
+static bool
+shifted(const struct loop *l)
+{
+	const int phase = schedule_phase(&l->data, l->step - 1);
+	const long window = l->r->census_every, from = l->data.from[phase];
+
+	return phase > 0 && l->step >= from + window && l->step < from + 2 * window;
+}
+
+/* Act on the window, or leave that to others. */
+static enum train_end
+act(struct loop *l, struct verdict *v, const char *before)
+{
+	const bool decided = l->r->lifecycle != LIFE_NONE || l->r->prune.kind;
+
+	if (l->t->decisions && (v->events || !decided))
+		return save_held(l, before, true) == 0 ? TRAIN_HELD : TRAIN_FAILED;
+	verdict_remember(v, l->r, l->param);
+	return !v->events || carry_out(l, v->events) == 0 ? TRAIN_DONE : TRAIN_FAILED;
+}
+
+/* The window's tables, and what follows from them. */
+static enum train_end
+census(struct loop *l)
+{
+	struct verdict v = {0};
+	char *before = run_marks(&l->run);
+	enum train_end end = TRAIN_FAILED;
+
+	if (verdict_pass(&v, l->r, l->census, l->param, l->step, shifted(l)) == 0 &&
+	    write_census(l, &v.rows) == 0)
+		end = act(l, &v, before);
 	census_clear(l->census);
-	policy_step_free(&s);
-	policy_events_free(&e);
-	market_round_free(&m);
-	return bad ? -1 : 0;
+	verdict_free(&v);
+	free(before);
+	l->due = false;
+	return end;
 }
 
 static int
@@ -703,20 +739,18 @@ loss_row(struct loop *l, const char *domain, bool validated)
 	return row_end(w) != 0 || run_flush(&l->run, RUN_LOSS) != 0 ? -1 : 0;
 }
 
-/* The census of a window, and the trace of a step, when their time has come. */
+/* The routing of the step's last batch, when its time has come. */
 static int
-tables(struct loop *l)
+trace(struct loop *l)
 {
 	const struct recipe *r = l->r;
-	struct run *u = &l->run;
 
-	if (r->trace && l->step % r->trace_every == 0 &&
-	    (eval_trace(&u->row[RUN_TRACE], l->net, l->step, r->batch, l->in) != 0 ||
-	     run_flush(u, RUN_TRACE) != 0))
-		return -1;
-	if (l->step % r->census_every != 0)
+	if (!r->trace || l->step % r->trace_every != 0)
 		return 0;
-	return census(l);
+	return eval_trace(&l->run.row[RUN_TRACE], l->net, l->step, r->batch, l->in) != 0 ||
+			       run_flush(&l->run, RUN_TRACE) != 0
+		       ? -1
+		       : 0;
 }
 
 /* Seconds of a step by part; what net_seconds has is summed over workers. */
@@ -757,7 +791,7 @@ tell(const struct loop *l, const char *domain, bool validated, double seconds)
 					  .flops = speed * shape_flops(&l->param->shape, r->seq)});
 }
 
-/* A step and its rows. */
+/* A step and its rows, but for its census. */
 static int
 advance(struct loop *l)
 {
@@ -776,29 +810,41 @@ advance(struct loop *l)
 	end = tick_now();
 	l->step++;
 	check = l->step == r->steps || (r->val_every && l->step % r->val_every == 0);
-	if ((l->timing && timing_row(l, before, end - start, end - middle) != 0) ||
-	    tables(l) != 0 || (check && validate(l) != 0) || loss_row(l, domain, check) != 0)
+	if ((l->timing && timing_row(l, before, end - start, end - middle) != 0) || trace(l) != 0 ||
+	    (check && validate(l) != 0) || loss_row(l, domain, check) != 0)
 		return -1;
 	tell(l, domain, check, end - start);
+	l->due = l->step % r->census_every == 0;
+	l->open = true;
 	return 0;
 }
 
-/* Steps until done, stopped or failed. */
+/* The census and the checkpoint of a step, when their time has come. */
+static enum train_end
+end_step(struct loop *l)
+{
+	const bool last = l->step == l->r->steps;
+	enum train_end end = l->due ? census(l) : TRAIN_DONE;
+	bool stop;
+
+	if (end != TRAIN_DONE)
+		return end;
+	stop = *l->t->stop != 0;
+	if ((stop || last || l->step % l->t->ckpt_every == 0) && save(l) != 0)
+		return TRAIN_FAILED;
+	l->open = false;
+	return stop && !last ? TRAIN_STOPPED : TRAIN_DONE;
+}
+
+/* Steps until done, held, stopped or failed. */
 static enum train_end
 steps(struct loop *l)
 {
-	while (l->step < l->r->steps) {
-		bool last, stop;
-		if (advance(l) != 0)
-			return TRAIN_FAILED;
-		stop = *l->t->stop != 0;
-		last = l->step == l->r->steps;
-		if ((stop || last || l->step % l->t->ckpt_every == 0) && save(l) != 0)
-			return TRAIN_FAILED;
-		if (stop && !last)
-			return TRAIN_STOPPED;
-	}
-	return TRAIN_DONE;
+	enum train_end end = l->due || l->open ? end_step(l) : TRAIN_DONE;
+
+	while (end == TRAIN_DONE && l->step < l->r->steps)
+		end = advance(l) == 0 ? end_step(l) : TRAIN_FAILED;
+	return end;
 }
 
 static void

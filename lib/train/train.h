@@ -25,6 +25,7 @@ struct train {
 	const char *dir;
 	char *csv[RUN_CSVS]; /* elsewhere than in dir; NULL: in dir */
 	long ckpt_every;
+	const char *decisions;		   /* "hold": others take them; NULL: the run does */
 	const char *timing;		   /* CSV of seconds by part; NULL for none */
 	const volatile sig_atomic_t *stop; /* not 0: checkpoint and return TRAIN_STOPPED */
 	void (*ready)(void *arg, const struct shape *s, long step); /* before the first step */
@@ -32,7 +33,8 @@ struct train {
 	void *arg;
 };
 
-enum train_end { TRAIN_FAILED = -1, TRAIN_DONE, TRAIN_STOPPED };
+/* Held: a checkpoint awaits its step's events, see apply.h. */
+enum train_end { TRAIN_FAILED = -1, TRAIN_DONE, TRAIN_STOPPED, TRAIN_HELD };
 
 /* TRAIN_FAILED with a message; what was checkpointed stays good. */
 enum train_end train_run(struct train *t);
