@@ -5,6 +5,7 @@
 #include "policy/tally.h"
 #include "program.h"
 #include "train/model.h"
+#include "train/state.h"
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -47,6 +48,7 @@ static const struct opt_group groups[] = {{"temperature", "The control parameter
 static struct opt_table table = {
 	.program = "moe-ecology",
 	.synopsis = "moe-ecology e -T X -H WEIGHT -O WEIGHT -B WEIGHT [-C N]\n"
+		    "moe-ecology e [-C N] RECIPE\n"
 		    "moe-ecology census [options] TRACE\n"
 		    "moe-ecology census [options] CKPT DATA\n",
 	.group = groups,
@@ -67,29 +69,135 @@ real_or_none(struct row *w, double x)
 
 /* --- e --- */
 
+static void
+write_e(struct row *w, const struct ecology_e *x)
+{
+	row_real(w, x->e);
+	real_or_none(w, x->e_log);
+	real_or_none(w, x->e_sqrt);
+	row_text(w, ecology_phase(x->e));
+	row_end(w);
+}
+
+static void
+say_extremes(double H, double O, double B)
+{
+	if (O + B == 0)
+		say(H == 0 ? "H and O + B are 0: E is not defined"
+			   : "O + B is 0: E is infinite, nothing holds exploration back");
+}
+
+static struct ecology_e
+e_at(const struct recipe *r, long step)
+{
+	return ecology_e(recipe_temperature(r, step), r->entropy, 0, r->balance, args.classes);
+}
+
+static void
+write_step(struct row *w, const struct recipe *r, long step)
+{
+	const struct ecology_e x = e_at(r, step);
+
+	row_long(w, step);
+	row_real(w, recipe_temperature(r, step));
+	write_e(w, &x);
+}
+
+/* Whether two steps are in one phase; T falls or rises all the way, and E with it. */
+static bool
+same_phase(const struct recipe *r, long a, long b)
+{
+	return ecology_phase(e_at(r, a).e) == ecology_phase(e_at(r, b).e);
+}
+
+/* The first step of (from, to] in another phase than that of `from`; there is one. */
+static long
+next_phase(const struct recipe *r, long from, long to)
+{
+	for (long a = from;;) {
+		const long mid = a + (to - a) / 2;
+		if (mid == a)
+			return to;
+		if (same_phase(r, from, mid))
+			a = mid;
+		else
+			to = mid;
+	}
+}
+
+/* A row at each tenth of the run, and wherever a phase begins. */
+static int
+write_run(const struct recipe *r)
+{
+	struct row w = {.f = file_create(args.output)};
+
+	if (!w.f)
+		return -1;
+	say_extremes(r->entropy, 0, r->balance);
+	row_header(&w, "step,T,E,E_log,E_sqrt,phase");
+	write_step(&w, r, 0);
+	for (long part = 1, step = 0; part <= 10; part++) {
+		const long to = r->steps / 10 * part + r->steps % 10 * part / 10;
+		while (step < to) {
+			step = same_phase(r, step, to) ? to : next_phase(r, step, to);
+			write_step(&w, r, step);
+		}
+	}
+	return file_close(w.f);
+}
+
+/* The recipe in a checkpoint, or in a file of its own. */
+static char *
+recipe_of(const char *file)
+{
+	struct ckpt *k;
+	const char *text;
+	char *copy;
+	size_t n;
+
+	if (!strstr(file, ".safetensors"))
+		return file_slurp(file, &n);
+	k = ckpt_open(file);
+	text = k ? state_recipe(k) : NULL;
+	copy = text ? mem_copy(text) : NULL;
+	ckpt_close(k);
+	return copy;
+}
+
+static int
+e_of_recipe(const char *file)
+{
+	struct recipe_book b;
+	char *text = recipe_of(file);
+	int bad = -1;
+
+	if (text && recipe_open(&b, file, text) == 0) {
+		bad = write_run(&b.recipe);
+		recipe_close(&b);
+	}
+	free(text);
+	return bad;
+}
+
 static int
 e(char **v, int n)
 {
-	const struct ecology_e x = ecology_e(args.T, args.H, args.O, args.B, args.classes);
 	static const char *const need[] = {"temperature", "entropy", "oracle", "balance"};
+	struct ecology_e x;
 	struct row w = {0};
 
-	(void)v;
-	(void)n;
 	for (int i = 0; i < 4; i++)
-		if (!opt_given(&table, need[i]))
-			return usage("e: no --%s (expected -T, -H, -O and -B)", need[i]);
-	if (args.O + args.B == 0)
-		say(isnan(x.e) ? "T H and O + B are 0: E is not defined"
-			       : "O + B is 0: E is infinite, nothing holds exploration back");
+		if (opt_given(&table, need[i]) != !n)
+			return usage("e: %s --%s (expected -T, -H, -O and -B, or a recipe)",
+				     n ? "a recipe and" : "no", need[i]);
+	if (n)
+		return e_of_recipe(v[0]);
+	x = ecology_e(args.T, args.H, args.O, args.B, args.classes);
+	say_extremes(args.H, args.O, args.B);
 	if (!(w.f = file_create(args.output)))
 		return -1;
 	row_header(&w, "E,E_log,E_sqrt,phase");
-	row_real(&w, x.e);
-	real_or_none(&w, x.e_log);
-	real_or_none(&w, x.e_sqrt);
-	row_text(&w, ecology_phase(x.e));
-	row_end(&w);
+	write_e(&w, &x);
 	return file_close(w.f);
 }
 
@@ -295,7 +403,8 @@ census(char **v, int n)
 /* --- the command line --- */
 
 static const struct verb verbs[] = {
-	{"e", 0, 0, "", " output temperature entropy oracle balance classes ", e, 0},
+	{"e", 0, 1, "[RECIPE or CKPT]", " output temperature entropy oracle balance classes ", e,
+	 0},
 	{"census", 1, 2, "TRACE, or CKPT DATA", " output experts tiers stats seq batch jobs ",
 	 census, 0},
 };

@@ -10,7 +10,7 @@
 #include "model/ref.h"
 #include "tap.h"
 
-static const struct route_loss all = {0.3f, 0.02f, 0.1f};
+static const struct route_loss all = {0.3, 0.02, 0.1, 0.7, 0.4, false};
 static const char *const router_name[] = {"linear", "mlp", "cosine", "random", "dense"};
 static const char *const act_name[] = {"gelu", "relu", "relu2", "swiglu", "reglu"};
 
@@ -90,13 +90,16 @@ loss_terms(void)
 	static const struct {
 		const char *name;
 		struct route_loss aux;
-	} term[] = {{"no routing loss", {0, 0, 0}},
-		    {"balance alone", {0.3f, 0, 0}},
-		    {"z alone", {0, 0.02f, 0}},
-		    {"entropy alone", {0, 0, 0.1f}}};
+	} term[] = {{"no routing loss", {.balance = 0}},
+		    {"load balance alone", {.balance = 0.3}},
+		    {"z alone", {.z = 0.02}},
+		    {"entropy alone", {.entropy = 0.1}},
+		    {"balance alone", {.even = 3}},
+		    {"ortho alone", {.ortho = 0.5}},
+		    {"all, normalised", {0.3, 0.02, 0.1, 0.7, 0.4, true}}};
 
 	for (int r = 0; r < 3; r++)
-		for (int i = 0; i < 4; i++) {
+		for (int i = 0; i < 7; i++) {
 			struct shape s = small(r, ACT_GELU);
 			struct net_how how = plain(term[i].aux);
 			lay(&s, 5, 19);

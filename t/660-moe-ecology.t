@@ -20,6 +20,28 @@ ok "0 / 0" moe-ecology e -T 3 -H 0 -O 0 -B 0 -o out
 says 'E is not defined' "is said to be no E"
 is "$(tail -n 1 out)" "nan,,," "and has no phase"
 
+# --- E of a recipe: the step of each phase, found here by looking at every step ---
+cat >recipe <<'END'
+steps 1000
+temperature 3:0.3:300
+entropy 0.1
+balance 0.55
+END
+moe-ecology e -C 200 recipe >out
+is "$(cut -d, -f1,6 out | tail -n +2 | head -n 5 | tr '\n' ' ')" \
+	"0,healthy 60,sub-health 100,sub-health 191,collapse 200,collapse " "phases of a run"
+is "$(awk 'BEGIN { for (s = 0; s <= 300; s++) {
+	E = (0.3 + 2.7 * 0.5 * (1 + cos(3.14159265358979 * s / 300))) * 0.1 / 0.55
+	p = E >= 0.5 ? "h" : E >= 0.2 ? "s" : "c"; if (p != was) printf "%d ", s; was = p } }')" \
+	"0 60 191 " "which begin where they should"
+is "$(sed -n 2p out)" "0,3,0.545454545,0.102948636,0.0385694608,healthy" "T, E and E_eff"
+is "$(tail -n 1 out)" "1000,0.3,0.0545454545,0.0102948636,0.00385694608,collapse" "to its end"
+sed 's/balance/load-balance/; /^steps/d' recipe >none
+ok "a recipe without O and B" moe-ecology e -o out none
+says 'E is infinite' "is told"
+fails 1 "a recipe that is none" sh -c 'echo stepz 3 | moe-ecology e -'
+says 'unknown option stepz' "is told"
+
 # --- census of a trace, worked out by hand ---
 # trace: two layers; 100 samples, of which the first 3 chose expert 1 of layer 0, one expert 2.
 awk 'BEGIN {
@@ -151,6 +173,8 @@ moe-ecology census --batch 3 -j2 --tiers 2,3 $model text >out
 same out ckpt.csv "whatever the batch and the workers"
 fails 1 "tiers that do not sum" moe-ecology census --tiers 2,2 $model text
 says 'run/ckpt.safetensors: 5 experts in layer 0 \(expected 4, the sum of --tiers\)' "are told"
+is "$(moe-ecology e $model 2>err | cut -d, -f2,3 | sort -u)" "1,nan
+T,E" "the recipe in a checkpoint"
 fails 1 "no checkpoint" moe-ecology census text text
 fails 1 "no text" moe-ecology census $model nowhere
 ok "a dense run" moe-train --dense --dim 16 --heads 2 --hidden 16 --seq 16 --batch 4 --steps 1 \
@@ -159,7 +183,7 @@ fails 1 "its census" moe-ecology census dense/ckpt.safetensors text
 says 'dense' "is refused"
 
 # --- usage, full disks ---
-for words in '' 'cencus x' 'e -T 3' 'e x' 'e -T 0 -H 1 -O 1 -B 1' 'e -T 3 -H -1 -O 1 -B 1' \
+for words in '' 'cencus x' 'e -T 3' 'e -T 3 x' 'e -T 0 -H 1 -O 1 -B 1' 'e -T 3 -H -1 -O 1 -B 1' \
 	'e -T 3 -H 1 -O 1 -B 1 -C 1' 'e --tiers 1,2 -T 3 -H 1 -O 1 -B 1' 'census' 'census a b c' \
 	'census -T 3 x' 'census --tiers 1,2 --experts 4 x' 'census --experts 4 a b' \
 	'census --experts 0 x' '--nothing'; do
@@ -180,6 +204,8 @@ ok "the manual has examples" test -s examples
 while IFS= read -r line; do
 	ok "example: $line" sh -ec "$line" </dev/null >example.out
 done <examples
+sed -n '/^\$ moe-ecology e - /,/^\.Ed/{/^\.Ed/d;s/^\$ //;p}' "$root/man/moe-ecology.1" >example
+is "$(sh -e ./example | wc -l)" 14 "the recipe of the manual goes through its phases"
 sed -n '/^\$ sed 1s/,/^\.Ed/{/^\.Ed/d;s/^\$ //;p}' "$root/man/moe-ecology.1" >example
 sh -e ./example >out
 is "$(grep -vc DEAD out) $(sed -n 5p out)" "3 0,3,0.666666667,,CORE,3,2" \

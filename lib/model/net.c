@@ -416,6 +416,8 @@ forward_layer(struct pass *p)
 	task_run(row_tasks(p), middle_rows, p);
 	tick_start(&p->w->tick[0]);
 	route_sort(&p->a->plan);
+	if (p->how->back && p->how->aux.even != 0)
+		route_even(&p->a->plan);
 	ffn_cut(&p->ffn, false);
 	tick_to(&p->w->tick[0], PART_ROUTE);
 	if (p->net->on_route)
@@ -721,7 +723,7 @@ backward_layer(struct pass *p)
 	p->grads = 1 + route_grads(p->s, p->l, &p->a->plan, p->a->n2, add, p->grad + 1);
 	p->grad[0] = (struct grad){c, c, n, w->dmid, p->a->y, c, c, p->l->o.g, add};
 	task_run((long)p->batch * p->s->kv_heads + grad_blocks(p->grad, p->grads), attend_back, p);
-	route_grads_end(p->s, p->l, &p->a->plan);
+	route_grads_end(p->s, p->l, &p->a->plan, &p->how->aux, p->how->scale);
 	task_run(row_tasks(p), enter_back, p);
 	gain_sum(p, &p->l->norm1);
 	p->grads = 1;

@@ -304,6 +304,24 @@ seen(const struct run *u, const struct layer *l, int slot, long t)
 	return l->expert[slot] && !route_waits(l, slot, route_hash(u->in[t], t % u->seq));
 }
 
+/* The mean squared cosine between different rows of the router. */
+static double
+ortho(const struct run *u, const struct layer *l, int living)
+{
+	const struct tensor *t = u->s->router == ROUTER_MLP ? &l->route2 : &l->route;
+	const double *w = t->rows ? weights(u->r, t) : NULL;
+	const long c = t->cols;
+	double sum = 0;
+
+	for (long i = 0; i < t->rows; i++)
+		for (long j = 0; j < t->rows; j++)
+			if (i != j && l->expert[i] && l->expert[j])
+				sum += pow(dot(c, w + i * c, w + j * c), 2) /
+				       (dot(c, w + i * c, w + i * c) *
+					dot(c, w + j * c, w + j * c));
+	return living > 1 ? sum / ((double)living * (living - 1)) : 0;
+}
+
 /* Gates [N, K] from scores, which become probabilities; what routing adds to the objective. */
 static double
 route(const struct run *u, int layer, double *z, double *gate)
@@ -313,9 +331,13 @@ route(const struct run *u, int layer, double *z, double *gate)
 	const bool random = u->how->random || (!u->s->dense && u->s->router == ROUTER_RANDOM);
 	struct route_stat *stat = &u->r->route[layer];
 	const int living = shape_living(u->s, layer);
-	double f[e], mean[e]; /* share of the choices, mean probability */
+	const struct route_loss *aux = &u->how->aux;
+	const double per = !aux->normalised ? 1 : living > 1 ? 1 / log(living) : 0;
+	const double fair = aux->normalised ? (double)living * living : 1;
+	double f[e], mean[e], carried[e]; /* shares of choices, of probability, of weights */
 
 	memset(f, 0, sizeof f);
+	memset(carried, 0, sizeof carried);
 	memset(mean, 0, sizeof mean);
 	*stat = (struct route_stat){0};
 	for (long t = 0; t < u->n; t++) {
@@ -331,6 +353,7 @@ route(const struct run *u, int layer, double *z, double *gate)
 		for (int j = 0; j < k; j++) {
 			gate[t * k + j] = random ? 1.0 / k : p[c[j]] / sum;
 			f[c[j]] += 1.0 / (double)(u->n * k);
+			carried[c[j]] += gate[t * k + j] / (double)u->n;
 		}
 		for (int i = 0; i < e; i++) {
 			mean[i] += p[i] / (double)u->n;
@@ -339,8 +362,15 @@ route(const struct run *u, int layer, double *z, double *gate)
 		stat->z += lse * lse / (double)u->n;
 	}
 	stat->balance = living * dot(e, f, mean);
-	return (double)u->how->aux.balance * stat->balance + (double)u->how->aux.z * stat->z -
-	       (double)u->how->aux.entropy * stat->entropy;
+	for (int i = 0; i < e; i++)
+		if (l->expert[i]) {
+			stat->kl += mean[i] > 0 ? mean[i] * log(mean[i] * living) : 0;
+			stat->variance += pow(carried[i] - 1.0 / living, 2) / living;
+		}
+	stat->ortho = ortho(u, l, living);
+	return aux->balance * stat->balance + aux->z * stat->z -
+	       aux->entropy * per * stat->entropy +
+	       aux->even * (per * stat->kl + fair * stat->variance) + aux->ortho * stat->ortho;
 }
 
 /* ---- experts ---- */
@@ -535,6 +565,11 @@ check_forward(struct check *c)
 		stats = worse(stats, fabs(got.balance - want->balance));
 		stats = worse(stats, fabs(got.z - want->z) / (1 + want->z));
 		stats = worse(stats, fabs(got.entropy - want->entropy));
+		stats = worse(stats, fabs(route_ortho(c->s, &c->p->layer[l]) - want->ortho));
+		if (c->how.aux.even == 0)
+			continue;
+		stats = worse(stats, fabs(got.kl - want->kl));
+		stats = worse(stats, fabs(got.variance - want->variance));
 	}
 	tell(c, "choices", c->r->regret, LOSS_TOLERANCE);
 	tell(c, "loss", fabs(loss.loss - mean) / mean, LOSS_TOLERANCE);

@@ -30,8 +30,7 @@ void ref_free(struct ref *r);
 /*
  * The objective whose gradient net_backward makes, how->scale left out:
  *
- *   mean_t CE_t + sum over layers of
- *           balance E sum_e f_e P_e + z mean_t lse_t^2 - entropy mean_t H_t
+ *   mean_t CE_t + sum over layers of the terms of struct route_loss
  *
  * Experts are chosen here if `choose`, else taken from r->choice (as at random they must be): then
  * the objective is smooth, and f_e constant, however far the weights are moved.

@@ -23,6 +23,8 @@ plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, l
 	p->row_gate = arena_take(a, n * k, sizeof *p->row_gate);
 	p->count = arena_take(a, e, sizeof *p->count);
 	p->start = arena_take(a, e + 1, sizeof *p->start);
+	p->importance = arena_take(a, e, sizeof *p->importance);
+	p->carried = arena_take(a, e, sizeof *p->carried);
 	p->hidden = arena_take(a, n * r, sizeof *p->hidden);
 	p->active = arena_take(a, n * r, sizeof *p->active);
 }
@@ -205,6 +207,85 @@ route_sort(struct plan *p)
 	}
 	for (int i = 0; i < e; i++)
 		p->count[i] = p->start[i + 1] - p->start[i];
+	p->even = false;
+}
+
+void
+route_even(struct plan *p)
+{
+	const int e = p->experts, k = p->k;
+
+	memset(p->importance, 0, (size_t)e * sizeof *p->importance);
+	memset(p->carried, 0, (size_t)e * sizeof *p->carried);
+	for (long t = 0; t < p->tokens; t++) {
+		for (int i = 0; i < e; i++)
+			p->importance[i] += (double)p->p[t * e + i];
+		for (int j = 0; j < k; j++)
+			p->carried[p->choice[t * k + j]] += (double)p->gate[t * k + j];
+	}
+	for (int i = 0; i < e; i++) {
+		p->importance[i] /= (double)p->tokens;
+		p->carried[i] /= (double)p->tokens;
+	}
+	p->even = true;
+}
+
+/* An empty slot has no importance and carries nothing: it counts in neither sum. */
+static void
+evenness(const struct plan *p, struct route_stat *out)
+{
+	const double even = 1.0 / p->living;
+
+	for (int i = 0; i < p->experts; i++) {
+		const double P = p->importance[i], d = p->carried[i] - even;
+		out->kl += P > 0 ? P * log(P * p->living) : 0;
+		out->variance += d * d / p->living;
+	}
+	out->variance -= (p->experts - p->living) * even * even / p->living;
+}
+
+double
+route_ortho(const struct shape *s, const struct layer *l)
+{
+	const struct tensor *w = s->router == ROUTER_MLP ? &l->route2 : &l->route;
+	const long c = w->cols, e = w->rows;
+	double sum = 0, pairs = 0;
+
+	for (long i = 0; i < e; i++)
+		for (long j = 0; j < i; j++) {
+			const float *a = w->w + i * c, *b = w->w + j * c;
+			double cosine;
+			if (!l->expert[i] || !l->expert[j])
+				continue;
+			cosine = (double)kern->dot(c, a, b) /
+				 sqrt((double)kern->dot(c, a, a) * (double)kern->dot(c, b, b) +
+				      1e-30);
+			sum += cosine * cosine;
+			pairs++;
+		}
+	return pairs > 0 ? sum / pairs : 0;
+}
+
+/* What makes a layer's entropy a share of the largest there can be. */
+static double
+per_nat(int living)
+{
+	return living > 1 ? 1 / log(living) : 0;
+}
+
+struct route_cost
+route_cost(const struct route_loss *w, const struct route_stat *s, int living)
+{
+	const double nats = w->normalised ? per_nat(living) : 1;
+	const double squares = w->normalised ? (double)living * living : 1;
+
+	return (struct route_cost){
+		.balance = w->balance * s->balance,
+		.z = w->z * s->z,
+		.entropy = -w->entropy * nats * s->entropy,
+		.even = w->even * (nats * s->kl + squares * s->variance),
+		.ortho = w->ortho * s->ortho,
+	};
 }
 
 void
@@ -222,44 +303,86 @@ route_stat(const struct plan *p, struct route_stat *out)
 		z += (double)p->lse[t] * (double)p->lse[t];
 		entropy += (double)p->entropy[t];
 	}
-	*out = (struct route_stat){balance * p->living / n, z / n, entropy / n};
+	*out = (struct route_stat){
+		.balance = balance * p->living / n, .z = z / n, .entropy = entropy / n};
+	if (p->even)
+		evenness(p, out);
+}
+
+/* Of a layer, the same for all of its rows. */
+struct slope {
+	float *push; /* [E] d of N times the terms that are linear in a row's p: balance, even */
+	float *pull; /* [E] d of the loads' variance by a row's weight of each expert */
+	float z, entropy; /* weights of those terms */
+	bool pushes, pulls;
+};
+
+/*
+ * balance  E f_e,   even  log(P_e E),   and  2 (c_e - 1/E) / (E N)  for the weights; see route.h.
+ * A constant more in push changes nothing: p sums to 1.
+ */
+static struct slope
+slopes(const struct plan *p, const struct route_loss *loss, float scale, float *push, float *pull)
+{
+	const double living = p->living, even = loss->even;
+	const double nats = loss->normalised ? per_nat(p->living) : 1;
+	const double squares = loss->normalised ? living * living : 1;
+	struct slope s = {.push = push,
+			  .pull = pull,
+			  .z = (float)loss->z,
+			  .entropy = (float)(loss->entropy * nats),
+			  .pushes = loss->balance != 0 || p->even,
+			  .pulls = p->even};
+
+	for (int i = 0; i < p->experts; i++) {
+		push[i] = (float)(loss->balance * living * (double)p->count[i] /
+				  (double)(p->tokens * p->k));
+		if (!p->even)
+			continue;
+		push[i] += (float)(even * nats * log(fmax(p->importance[i] * living, 1e-30)));
+		pull[i] = (float)(even * squares * (double)scale * 2 *
+				  (p->carried[i] - 1 / living) / (living * (double)p->tokens));
+	}
+	return s;
 }
 
 /*
  * dz of one row, in place of z.  With u = z / T and p = softmax(u):
- *   gates      du_j = g_j (dg_j - sum_k g_k dg_k)             for the chosen
- *   balance    du   = p (h - <p, h>),  h_e = b E f_e / N,  f_e the share of rows that e got
+ *   gates      du_j = g_j (dg_j - sum_k g_k dg_k)             for the chosen, dg with its pull
+ *   push h     du   = p (h - <p, h>) / N
  *   z-loss     du   = 2 c lse p / N
  *   entropy    du   = a p (log p + H) / N                     for the loss -a H
  */
 static void
-back_row(struct plan *p, float temperature, const struct route_loss *loss, float scale,
-	 const float *share, bool random, long t, const float *dgate)
+back_row(struct plan *p, float temperature, float scale, const struct slope *s, bool random, long t,
+	 const float *dgate)
 {
-	const int e = p->experts, k = p->k;
+	const int e = p->experts, k = p->k, *choice = p->choice + t * k;
 	const float n = (float)p->tokens, lse = p->lse[t], inv = 1 / temperature;
 	const float *q = p->p + t * e, *gate = p->gate + t * k;
-	float *z = p->z + t * e, mean = 0, dot = 0;
+	float *z = p->z + t * e, mean = 0, dot = 0, dg[k];
 
-	if (loss->balance != 0)
+	if (s->pushes)
 		for (int i = 0; i < e; i++)
-			mean += q[i] * share[i];
+			mean += q[i] * s->push[i];
 	for (int i = 0; i < e; i++) {
 		float d = 0;
-		if (loss->balance != 0)
-			d += loss->balance * (float)p->living * (share[i] - mean);
-		if (loss->z != 0)
-			d += 2 * loss->z * lse;
-		if (loss->entropy != 0)
-			d += loss->entropy * (z[i] * inv - lse + p->entropy[t]);
+		if (s->pushes)
+			d += s->push[i] - mean;
+		if (s->z != 0)
+			d += 2 * s->z * lse;
+		if (s->entropy != 0)
+			d += s->entropy * (z[i] * inv - lse + p->entropy[t]);
 		z[i] = d * q[i] * (scale / n) * inv;
 	}
 	if (random)
 		return;
+	for (int j = 0; j < k; j++) {
+		dg[j] = dgate[j] + (s->pulls ? s->pull[choice[j]] : 0);
+		dot += gate[j] * dg[j];
+	}
 	for (int j = 0; j < k; j++)
-		dot += gate[j] * dgate[j];
-	for (int j = 0; j < k; j++)
-		z[p->choice[t * k + j]] += gate[j] * (dgate[j] - dot) * inv;
+		z[choice[j]] += gate[j] * (dg[j] - dot) * inv;
 }
 
 /* Cosine: z = x.k / (|x| |k|), so dx = sum_e dz_e (k / (|x| |k|) - z x / |x|^2), and k alike. */
@@ -287,21 +410,21 @@ route_back_rows(const struct shape *s, const struct layer *l, struct plan *p, fl
 {
 	const long rows = to - from, c = s->dim, e = p->experts, r = s->router_hidden;
 	const bool cosine = s->router == ROUTER_COSINE;
-	float *share, *ik, *zrow, *dh;
+	float *push, *ik, *zrow, *dh;
+	struct slope slope;
 
 	if (s->dense || s->router == ROUTER_RANDOM)
 		return;
-	share = task_scratch(worker, (size_t)(3 * e + 2 * rows * r) * sizeof *share);
-	ik = share + e;
+	push = task_scratch(worker, (size_t)(4 * e + 2 * rows * r) * sizeof *push);
+	ik = push + 2 * e;
 	zrow = ik + e;
 	dh = zrow + e;
-	for (long i = 0; i < e; i++)
-		share[i] = (float)p->count[i] / (float)(p->tokens * p->k);
+	slope = slopes(p, loss, scale, push, push + e);
 	if (cosine)
 		inverse_norms(e, c, l->route.w, ik);
 	for (long t = from; t < to; t++) {
 		memcpy(zrow, p->z + t * e, (size_t)e * sizeof *zrow);
-		back_row(p, temperature, loss, scale, share, random, t, dgate + t * p->k);
+		back_row(p, temperature, scale, &slope, random, t, dgate + t * p->k);
 		if (cosine)
 			cosine_back(s, p, zrow, t, x + t * c, ik, dx + t * c);
 	}
@@ -332,13 +455,12 @@ route_grads(const struct shape *s, struct layer *l, struct plan *p, const float 
 	return 1;
 }
 
-void
-route_grads_end(const struct shape *s, struct layer *l, struct plan *p)
+/* The gradient through the keys' lengths. */
+static void
+cosine_grads_end(const struct shape *s, struct layer *l, const struct plan *p)
 {
 	const long c = s->dim, e = p->experts;
 
-	if (s->dense || s->router != ROUTER_COSINE)
-		return;
 	for (long i = 0; i < e; i++) {
 		const float *k = l->route.w + i * c;
 		float sum = 0, ik;
@@ -347,4 +469,42 @@ route_grads_end(const struct shape *s, struct layer *l, struct plan *p)
 			sum += p->p[t * e + i];
 		kern->axpy(c, -sum * ik * ik, k, l->route.g + i * c);
 	}
+}
+
+/*
+ * ortho = a sum_{i < j} c_ij^2, c_ij = <u_i, u_j>, u = w / |w|:
+ * dw_i = 2 a sum_{j != i} c_ij (u_j - c_ij u_i) / |w_i|
+ */
+static void
+ortho_grads(const struct layer *l, const struct tensor *w, int living, float weight)
+{
+	const long c = w->cols, e = w->rows;
+	const float a = weight / (0.5f * (float)living * (float)(living - 1));
+	float norm[e];
+
+	inverse_norms(e, c, w->w, norm);
+	for (long i = 0; i < e; i++)
+		for (long j = 0; l->expert[i] && j < e; j++) {
+			const float *wi = w->w + i * c, *wj = w->w + j * c;
+			float cosine;
+			if (j == i || !l->expert[j])
+				continue;
+			cosine = kern->dot(c, wi, wj) * norm[i] * norm[j];
+			kern->axpy(c, 2 * a * cosine * norm[i] * norm[j], wj, w->g + i * c);
+			kern->axpy(c, -2 * a * cosine * cosine * norm[i] * norm[i], wi,
+				   w->g + i * c);
+		}
+}
+
+void
+route_grads_end(const struct shape *s, struct layer *l, struct plan *p,
+		const struct route_loss *loss, float scale)
+{
+	if (s->dense || s->router == ROUTER_RANDOM)
+		return;
+	if (s->router == ROUTER_COSINE)
+		cosine_grads_end(s, l, p);
+	if (loss->ortho != 0 && p->living > 1)
+		ortho_grads(l, s->router == ROUTER_MLP ? &l->route2 : &l->route, p->living,
+			    (float)loss->ortho * scale);
 }

@@ -23,37 +23,68 @@ struct plan {
 	int experts, k; /* slots up to the last that is not empty; how many a token uses */
 	int living;	/* slots that hold an expert; the others are never chosen */
 	long tokens;
-	long first;	   /* number of the first token: random choices go by token number */
-	const int32_t *in; /* [N] the tokens */
-	int seq;	   /* token t stands at (first + t) % seq of its sequence */
-	float *z;	   /* [N, E] scores before temperature; on the way back their gradients */
-	float *p;	   /* [N, E] probabilities */
-	float *lse;	   /* [N] log of the softmax's normaliser */
-	float *entropy;	   /* [N] of p, nats */
-	int *choice;	   /* [N, K] slots, best first */
-	float *gate;	   /* [N, K] weights */
-	long *row;	   /* [N, K] where the pair (token, rank) stands among the sorted rows */
-	int *token;	   /* [N K] token of a sorted row */
-	float *row_gate;   /* [N K] its weight */
-	long *count;	   /* [E] rows of each expert */
-	long *start;	   /* [E + 1] first row of each expert */
-	float *hidden;	   /* [N, R] of the mlp before GELU; on the way back its gradient */
-	float *active;	   /* [N, R] and after */
+	long first;	    /* number of the first token: random choices go by token number */
+	const int32_t *in;  /* [N] the tokens */
+	int seq;	    /* token t stands at (first + t) % seq of its sequence */
+	float *z;	    /* [N, E] scores before temperature; on the way back their gradients */
+	float *p;	    /* [N, E] probabilities */
+	float *lse;	    /* [N] log of the softmax's normaliser */
+	float *entropy;	    /* [N] of p, nats */
+	int *choice;	    /* [N, K] slots, best first */
+	float *gate;	    /* [N, K] weights */
+	long *row;	    /* [N, K] where the pair (token, rank) stands among the sorted rows */
+	int *token;	    /* [N K] token of a sorted row */
+	float *row_gate;    /* [N K] its weight */
+	long *count;	    /* [E] rows of each expert */
+	long *start;	    /* [E + 1] first row of each expert */
+	double *importance; /* [E] mean p; made by route_even, as is the next */
+	double *carried;    /* [E] mean weight, 0 where it is not chosen: 1 in all */
+	bool even;	    /* both are of these tokens */
+	float *hidden;	    /* [N, R] of the mlp before GELU; on the way back its gradient */
+	float *active;	    /* [N, R] and after */
 };
 
 /* Lay a plan out (see arena_take) for at most this many experts and tokens. */
 void plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, long tokens);
 
+/*
+ * Weights of the loss terms, 0 for none.  E counts the living.
+ *
+ *   balance  E sum_e f_e P_e       f_e share of the choices, P_e mean p
+ *   z        mean_t lse_t^2
+ *   entropy  -mean_t H(p_t)
+ *   even     KL(P || uniform) + mean_e (c_e - 1/E)^2,  c_e the mean weight that e carries: counts
+ *            of choices have no gradient, the weights behind them do
+ *   ortho    mean of cos^2 over pairs of different rows of the router's last matrix
+ *
+ * Normalised, entropy and KL are divided by ln E, and the variance of the loads is that of E c_e:
+ * independent of E.
+ */
 struct route_loss {
-	float balance, z, entropy; /* weights of the loss terms, 0 for none */
+	double balance, z, entropy, even, ortho;
+	bool normalised;
 };
 
 /* What a layer's routing was like on one batch; sums are over its tokens. */
 struct route_stat {
-	double balance; /* E sum_e f_e P_e: 1 = even */
-	double z;	/* mean lse^2 */
-	double entropy; /* mean entropy of p in nats */
+	double balance;	     /* E sum_e f_e P_e: 1 = even */
+	double z;	     /* mean lse^2 */
+	double entropy;	     /* mean entropy of p in nats */
+	double kl, variance; /* the parts of `even`, raw; 0 without route_even */
+	double ortho;	     /* 0 where there is no router */
 };
+
+/* Importance and load of each expert, for the term `even`. Serial, in token order, after sorting.
+ */
+void route_even(struct plan *p);
+/* The mean squared cosine between rows of a layer's router. */
+double route_ortho(const struct shape *s, const struct layer *l);
+
+/* What each term adds to what is minimised. */
+struct route_cost {
+	double balance, z, entropy, even, ortho;
+};
+struct route_cost route_cost(const struct route_loss *w, const struct route_stat *s, int living);
 
 /* Rows [from, to): scores, probabilities, choices and weights of normalised inputs x [N, C].
  * random: this batch is routed at random, whatever the router. */
@@ -81,7 +112,8 @@ void route_back_rows(const struct shape *s, const struct layer *l, struct plan *
 /* The products that make the router's weight gradients, at most two; their number. */
 int route_grads(const struct shape *s, struct layer *l, struct plan *p, const float *x, bool add,
 		struct grad *out);
-/* What the products leave out (cosine: the gradient through the keys' lengths). Serial. */
-void route_grads_end(const struct shape *s, struct layer *l, struct plan *p);
+/* What the products leave out (ortho; cosine: the gradient through the keys' lengths). Serial. */
+void route_grads_end(const struct shape *s, struct layer *l, struct plan *p,
+		     const struct route_loss *loss, float scale);
 
 #endif

@@ -26,7 +26,8 @@ struct recipe {
 	int batch, seq, accum, schedule;
 	double lr, wd, beta1, beta2, eps, clip;
 	long warmup, random_warmup;
-	double load_balance, z_loss, entropy, bias_rate;
+	double load_balance, z_loss, entropy, balance, ortho, bias_rate;
+	int loss_scale;	   /* of entropy and balance: 0 raw, 1 normalised */
 	char *temperature; /* A[:B[:STEPS]] */
 	bool dormancy;
 	int lifecycle; /* enum lifecycle */
@@ -52,7 +53,7 @@ void recipe_init(struct recipe *r);
 
 /* The rows for a program's table: offsets are into struct recipe, which stands at `at` in the
  * program's own struct. Returns how many were written to row. */
-enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 48 };
+enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 51 };
 int recipe_rows(struct opt *row, size_t at);
 
 /* Apply the preset that --config names to what was not given. */

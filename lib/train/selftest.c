@@ -108,7 +108,7 @@ check_gradients(struct count *c)
 		     {"cosine router, relu2", ROUTER_COSINE, ACT_RELU2},
 		     {"random router, reglu", ROUTER_RANDOM, ACT_REGLU}};
 	const struct net_how how = {.temperature = 0.8f,
-				    .aux = {0.3f, 0.02f, 0.1f},
+				    .aux = {0.3, 0.02, 0.1, 0.7, 0.4, false},
 				    .seed = 1,
 				    .scale = 1,
 				    .back = true};

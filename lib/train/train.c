@@ -54,6 +54,7 @@ struct loop {
 	/* of the step in hand */
 	double loss, norm, rate;
 	struct route_stat stat; /* sums over layers, means over batches */
+	struct route_cost cost; /* alike */
 };
 
 /* ---- data ---- */
@@ -341,7 +342,8 @@ open_csvs(struct loop *l, const char *marks)
 {
 	const bool wanted[RUN_CSVS] = {true, true, true, true, l->r->trace};
 	char *loss = mem_copy("step,domain,tokens,loss,val_loss,lr,grad_norm,load_balance,"
-			      "load_balance_weighted,z,z_weighted,entropy,entropy_weighted");
+			      "load_balance_weighted,z,z_weighted,entropy,entropy_weighted,"
+			      "balance,balance_weighted,ortho,ortho_weighted");
 	const char *head[RUN_CSVS] = {NULL, policy_row_columns, policy_event_columns,
 				      census_layer_columns, NULL};
 	int bad = run_open(&l->run, l->t->dir, l->t->csv, wanted, marks);
@@ -443,15 +445,19 @@ how(const struct loop *l, int micro)
 {
 	const struct recipe *r = l->r;
 
-	return (struct net_how){
-		.temperature = (float)recipe_temperature(r, l->step),
-		.aux = {(float)r->load_balance, (float)r->z_loss, (float)r->entropy},
-		.seed = (uint64_t)r->seed,
-		.step = l->step * r->accum + micro,
-		.scale = 1 / (float)r->accum,
-		.back = true,
-		.add = micro > 0,
-		.random = l->step < r->random_warmup};
+	return (struct net_how){.temperature = (float)recipe_temperature(r, l->step),
+				.aux = {.balance = r->load_balance,
+					.z = r->z_loss,
+					.entropy = r->entropy,
+					.even = r->balance,
+					.ortho = r->ortho,
+					.normalised = r->loss_scale == 1},
+				.seed = (uint64_t)r->seed,
+				.step = l->step * r->accum + micro,
+				.scale = 1 / (float)r->accum,
+				.back = true,
+				.add = micro > 0,
+				.random = l->step < r->random_warmup};
 }
 
 static int
@@ -505,9 +511,29 @@ bad_gradient(const struct loop *l)
 	return not_finite(l, l->step + 1, f.what, f.layer, f.slot);
 }
 
+/* A layer's routing losses of one batch, raw and as they count. */
+static void
+add_terms(struct loop *l, const struct route_stat *s, const struct route_loss *w, int living)
+{
+	const struct route_cost c = route_cost(w, s, living);
+	const double part = 1.0 / l->r->accum;
+
+	l->stat.balance += s->balance * part;
+	l->stat.z += s->z * part;
+	l->stat.entropy += s->entropy * part;
+	l->stat.kl += s->kl * part;
+	l->stat.variance += s->variance * part;
+	l->stat.ortho += s->ortho * part;
+	l->cost.balance += c.balance * part;
+	l->cost.z += c.z * part;
+	l->cost.entropy += c.entropy * part;
+	l->cost.even += c.even * part;
+	l->cost.ortho += c.ortho * part;
+}
+
 /* Routing statistics and census of the batch just seen. */
 static void
-observe(struct loop *l)
+observe(struct loop *l, const struct net_how *h)
 {
 	const struct net *n = l->net;
 	struct route_stat s;
@@ -517,10 +543,10 @@ observe(struct loop *l)
 		const struct plan *p = net_plan(n, i);
 		const int slots = n->param->layer[i].experts;
 		route_stat(p, &s);
+		if (h->aux.ortho != 0)
+			s.ortho = route_ortho(&n->param->shape, &n->param->layer[i]);
 		census_add(l->census, i, p, &s, net_token_loss(n), net_token_hit(n));
-		l->stat.balance += s.balance / l->r->accum;
-		l->stat.z += s.z / l->r->accum;
-		l->stat.entropy += s.entropy / l->r->accum;
+		add_terms(l, &s, &h->aux, p->living);
 		for (int e = 0; e < p->experts; e++)
 			load[e] += (double)p->count[e];
 		load += slots;
@@ -565,6 +591,7 @@ gradient(struct loop *l)
 		experts += (size_t)l->param->layer[i].experts;
 	memset(l->load, 0, experts * sizeof *l->load);
 	l->stat = (struct route_stat){0};
+	l->cost = (struct route_cost){0};
 	l->loss = 0;
 	for (int m = 0; m < r->accum; m++) {
 		struct net_how h = how(l, m);
@@ -574,7 +601,7 @@ gradient(struct loop *l)
 		if (!isfinite(loss.loss))
 			return bad_loss(l, l->step + 1, "loss");
 		l->loss += loss.loss / r->accum;
-		observe(l);
+		observe(l, &h);
 		net_backward(l->net, &h);
 	}
 	return 0;
@@ -715,13 +742,24 @@ val_field(struct loop *l, int i, bool validated)
 		row_skip(&l->run.row[RUN_LOSS]);
 }
 
+/* A term that is not measured has no raw value, and counts nothing. */
+static void
+term_fields(struct row *w, bool measured, double raw, double cost)
+{
+	if (measured)
+		row_real(w, raw);
+	else
+		row_skip(w);
+	row_real(w, cost == 0 ? 0 : cost);
+}
+
 static int
 loss_row(struct loop *l, const char *domain, bool validated)
 {
 	const struct recipe *r = l->r;
 	struct row *w = &l->run.row[RUN_LOSS];
-	const double raw[3] = {l->stat.balance, l->stat.z, l->stat.entropy};
-	const double weight[3] = {r->load_balance, r->z_loss, -r->entropy};
+	const struct route_stat *raw = &l->stat;
+	const struct route_cost *cost = &l->cost;
 
 	row_long(w, l->step);
 	row_text(w, domain);
@@ -730,10 +768,11 @@ loss_row(struct loop *l, const char *domain, bool validated)
 	val_field(l, 0, validated && l->vals);
 	row_real(w, l->rate);
 	row_real(w, l->norm);
-	for (int i = 0; i < 3; i++) {
-		row_real(w, raw[i]);
-		row_real(w, weight[i] == 0 ? 0 : weight[i] * raw[i]);
-	}
+	term_fields(w, true, raw->balance, cost->balance);
+	term_fields(w, true, raw->z, cost->z);
+	term_fields(w, true, raw->entropy, cost->entropy);
+	term_fields(w, r->balance > 0, raw->kl + raw->variance, cost->even);
+	term_fields(w, r->ortho > 0, raw->ortho, cost->ortho);
 	for (int i = 1; i < l->vals; i++)
 		val_field(l, i, validated);
 	return row_end(w) != 0 || run_flush(&l->run, RUN_LOSS) != 0 ? -1 : 0;
