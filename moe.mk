@@ -25,7 +25,7 @@ moe_points = $(if $(word 2,$1),$(foreach p,$(call moe_axis,$(firstword $1)),$(ad
 
 # A run is variant|point|seed, where - stands for no variant and for no point.
 moe_run = $(foreach v,$(or $(MOE_VARIANTS),-),$(foreach p,$(or $(call moe_points,$(strip \
-	$(MOE_SWEEP))),-),$(foreach s,$(MOE_SEEDS),$v|$p|$s)))
+	$(MOE_SWEEP))),-),$(foreach s,$(call moe_of,SEEDS,$v),$v|$p|$s)))
 moe_part = $(filter-out -,$(word $2,$(subst |, ,$1)))
 moe_name = $(or $(subst =,-,$(subst $() ,_,$(strip $(call moe_part,$1,1) $(call \
 	moe_part,$1,2)))),run)
@@ -40,7 +40,7 @@ moe_leg = { [ -e $2/ckpt-$3.safetensors ] || { $(call moe_train,$1,$3) && cp \
 	$2/ckpt.safetensors $2/ckpt.kept && mv $2/ckpt.kept $2/ckpt-$3.safetensors; }; } &&
 moe_legs = $(foreach k,$(call moe_of,KEEP,$(call moe_part,$1,1)),$(call moe_leg,$1,$(call \
 	moe_dir,$1),$k))
-moe_command = $(strip mkdir -p $(call moe_dir,$1) && $(call moe_legs,$1) $(call \
+moe_command = $(strip mkdir -p $(call moe_dir,$1) && $(call moe_legs,$1) exec $(call \
 	moe_train,$1,$(call moe_of,STEPS,$(call moe_part,$1,1))))
 
 # moe-train returns at once from a complete run, whose files it leaves alone: what is made from

@@ -91,9 +91,11 @@ is "$(ls one one/run | tr '\n' ' ')" "one: run  one/run: 1 " "is runs/run/1"
 ok "a sweep" run -f plain.mk MOE_RUNS=two 'MOE_SWEEP=lr:1e-3,2e-3 top-k:1,2'
 is "$(ls two | tr '\n' ' ')" "lr-1e-3_top-k-1 lr-1e-3_top-k-2 lr-2e-3_top-k-1 lr-2e-3_top-k-2 " \
 	"goes over the grid"
-ok "variants" run -f plain.mk MOE_RUNS=three MOE_VARIANTS='a b' MOE_DATA.b=code.txt MOE_STEPS.b=3
+ok "variants" run -f plain.mk MOE_RUNS=three MOE_VARIANTS='a b' MOE_DATA.b=code.txt MOE_STEPS.b=3 \
+	MOE_SEEDS='1 2' MOE_SEEDS.b=1
 is "$(tail -n 1 three/a/1/loss.csv | cut -d, -f1,2) $(tail -n 1 three/b/1/loss.csv |
 	cut -d, -f1,2)" "2,law 3,code" "with data and steps of their own"
+is "$(echo three/*/*)" "three/a/1 three/a/2 three/b/1" "and seeds"
 fails 2 "another recipe on a run that is there" run -f plain.mk MOE_RUNS=one MOE_STEPS=1
 fails 2 "a missing text" run -k -f plain.mk MOE_RUNS=four MOE_VARIANTS='a b' MOE_DATA.a=none
 is "$(ls four/*/1/ckpt.safetensors)" "four/b/1/ckpt.safetensors" "does not hold up the others"
