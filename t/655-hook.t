@@ -28,10 +28,10 @@ token, target = text[:-1].view(-1, 96), text[1:].view(-1, 96)
 gates = [layer.mlp.gate for layer in m.model.layers]
 parameters = sum(p.numel() for p in m.model.layers[0].mlp.experts[0].parameters())
 with open("census.csv", "w") as census, open("trace.csv", "w") as trace:
-    hook = Experts(gates, 2, parameters, census, trace)
-    for step in 1, 2:
-        loss = F.cross_entropy(m(token).flatten(0, 1), target.flatten(), reduction="none")
-        hook.write(step, token, loss.view(token.shape))
+	hook = Experts(gates, 2, parameters, census, trace)
+	for step in 1, 2:
+		loss = F.cross_entropy(m(token).flatten(0, 1), target.flatten(), reduction="none")
+		hook.write(step, token, loss.view(token.shape))
 END
 mkdir "$T/theirs"
 cd "$T/theirs" || exit 1
