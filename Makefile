@@ -29,7 +29,10 @@ KERN_avx2 = -march=x86-64-v3
 O = $(B)/obj
 KERN_C = $(wildcard lib/math/kern.c lib/knn/scan.c)
 LIB_C = $(filter-out $(KERN_C),$(wildcard lib/*/*.c))
-LIB_O = $(LIB_C:%.c=$(O)/%.o) $(foreach k,$(KERN),$(KERN_C:%.c=$(O)/%_$k.o))
+# Styles and scripts of the page, as C strings.
+ASSETS = $(sort $(wildcard lib/view/*.css lib/view/*.js))
+LIB_O = $(LIB_C:%.c=$(O)/%.o) $(if $(ASSETS),$(O)/lib/view/assets.o) \
+	$(foreach k,$(KERN),$(KERN_C:%.c=$(O)/%_$k.o))
 PROGRAMS = $(patsubst cmd/%.c,$(B)/%,$(wildcard cmd/*.c))
 TESTS = $(patsubst %.c,$(B)/%.t,$(wildcard t/[0-9]*.c))
 BENCHES = $(patsubst %.c,$(B)/%,$(wildcard t/bench/*.c))
@@ -46,6 +49,12 @@ $(KERN_C:%.c=$(O)/%_$1.o): $(O)/%_$1.o: %.c $(O)/flags
 	@$$(CC) $$(OWN) $$(CFLAGS) $(KERN_$1) -DKERN=$1 -MMD -MP -c -o $$@ $$<
 endef
 $(foreach k,$(KERN),$(eval $(call kernels,$k)))
+$(O)/lib/view/assets.c: $(ASSETS)
+	@mkdir -p $(@D); { echo '#include "view/assets.h"'; for f in $^; do n=$${f##*/}; \
+		echo "const char assets_$${n%.*}_$${n##*.}[] ="; \
+		sed 's/[\\"]/\\&/g; s/^/"/; s/$$/\\n"/' $$f; echo ';'; done; } >$@
+$(O)/lib/view/assets.o: $(O)/lib/view/assets.c lib/view/assets.h $(O)/flags
+	@echo "CC $@"; $(CC) $(OWN) $(CFLAGS) -c -o $@ $<
 $(O)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D); echo "CC $@"
 	@$(CC) $(OWN) $(CFLAGS) -MMD -MP -c -o $@ $<

@@ -1,8 +1,9 @@
-/* moe-view: look at runs: figures for papers and terminals. */
+/* moe-view: look at runs: a page, and figures for papers and terminals. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "program.h"
 #include "view/life.h"
+#include "view/page.h"
 #include "view/plot.h"
 #include "view/svg.h"
 #include "view/term.h"
@@ -17,16 +18,19 @@ enum { UNSET = -1 };
 static struct args {
 	int plot, width;
 	char *output;
+	struct opt_many table;
 	bool csv, help, version;
 } args = {.plot = UNSET};
 
-static const struct opt_group groups[] = {{"plot", "Figures:"}, {"output", "This program:"}, {0}};
+static const struct opt_group groups[] = {
+	{"table", "The page:"}, {"plot", "One figure:"}, {"output", "This program:"}, {0}};
 
 #define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
 	{                                                                                     \
 		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help \
 	}
 static const struct opt rows[] = {
+	ROW("table", 0, OPT_MANY, table, 0, 0, "FILE", "a CSV to show with the runs"),
 	ROW("plot", 0, OPT_ENUM, plot, 0, 0, NULL,
 	    "one figure: as SVG with -o, else on the terminal"),
 	ROW("csv", 0, OPT_FLAG, csv, 0, 1, NULL, "the figure's numbers instead"),
@@ -35,12 +39,14 @@ static const struct opt rows[] = {
 	ROW("help", 'h', OPT_FLAG, help, 0, 1, NULL, "print this"),
 	ROW("version", 'V', OPT_FLAG, version, 0, 1, NULL, "print the version"),
 };
+enum { PLOT = 1 }; /* the row whose words are the kinds */
 enum { ROWS = sizeof rows / sizeof *rows };
 
 static struct opt row[ROWS];
 static struct opt_table table = {
 	.program = "moe-view",
-	.synopsis = "moe-view --plot KIND [--csv] [-o FILE] RUN...\n",
+	.synopsis = "moe-view [--table FILE]... -o FILE.html RUN...\n"
+		    "moe-view --plot KIND [--csv] [-o FILE] RUN...\n",
 	.group = groups,
 	.row = row,
 	.n = ROWS,
@@ -138,6 +144,30 @@ plot(const struct plot_runs *runs)
 	return r;
 }
 
+/* --- the page --- */
+
+static int
+write_page(const struct plot_runs *runs)
+{
+	struct page_table *tables = mem_zero((size_t)args.table.n + 1, sizeof *tables);
+	const struct page page = {.runs = runs, .tables = args.table.n, .table = tables};
+	char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+	int r = -1;
+
+	for (int i = 0; i < args.table.n; i++)
+		tables[i].name = args.table.v[i];
+	if (out) {
+		r = page_write(&page, out);
+		if (fclose(out) == 0 && r == 0)
+			r = write_out(args.output, text, n);
+	}
+	free(text);
+	free(tables);
+	return r;
+}
+
 static int
 run(const struct opt_many *words)
 {
@@ -145,14 +175,16 @@ run(const struct opt_many *words)
 	struct plot_runs runs;
 	int r = -1;
 
-	if (args.plot == UNSET)
-		return usage("nothing to do (expected --plot KIND)");
+	if (args.plot == UNSET && !args.output)
+		return usage("nothing to do (expected -o FILE.html or --plot KIND)");
+	if (args.plot == UNSET ? args.csv || args.width : args.table.n)
+		return usage("--csv and --width are about --plot, --table about the page");
 	if (!words->n)
 		return usage("no run given (expected RUN...)");
 	life = mem_zero((size_t)words->n, sizeof *life);
 	if (open_runs(life, words->v, words->n) == 0) {
 		plot_runs(&runs, life, words->n);
-		r = plot(&runs);
+		r = args.plot == UNSET ? write_page(&runs) : plot(&runs);
 		plot_runs_free(&runs);
 	}
 	for (int i = 0; i < words->n; i++)
@@ -165,6 +197,6 @@ int
 main(int argc, char **argv)
 {
 	memcpy(row, rows, sizeof rows);
-	row[0].words = plot_kinds;
+	row[PLOT].words = plot_kinds;
 	return program(&table, &args.help, &args.version, argc, argv, run);
 }

@@ -403,7 +403,7 @@ set_layer(struct pass *p, int layer)
 	layer_ffn(p);
 }
 
-static int
+static void
 forward_layer(struct pass *p)
 {
 	task_run(row_tasks(p), enter_rows, p);
@@ -422,11 +422,7 @@ forward_layer(struct pass *p)
 	tick_to(&p->w->tick[0], PART_ROUTE);
 	if (p->net->on_route)
 		p->net->on_route(p->net->on_route_arg, p->layer, &p->a->plan);
-	if (p->cache && p->net->experts)
-		return p->net->experts(p->net->experts_arg, p->layer, p->how, &p->a->plan, p->a->n2,
-				       p->w->rows);
 	task_run(p->ffn.parts, expert_rows, p);
-	return 0;
 }
 
 /* ---- the head ---- */
@@ -866,19 +862,12 @@ net_next(struct net *n, struct cache *c, const struct net_how *how, int32_t toke
 	n->work->in[0] = token;
 	for (int l = 0; l < p.s->layers; l++) {
 		set_layer(&p, l);
-		if (forward_layer(&p) != 0)
-			return NULL;
+		forward_layer(&p);
 	}
 	leave_rows(&p, 0, 0);
 	kern->nt(1, p.s->vocab, dim, n->work->nf, dim, h->w, dim, c->logits, p.s->vocab, false);
 	c->n++;
 	return c->logits;
-}
-
-const float *
-net_input(const struct net *n, int layer)
-{
-	return n->act[n->train ? layer : 0].n2;
 }
 
 const struct plan *

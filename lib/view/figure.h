@@ -31,7 +31,7 @@ struct figure_series {
 	long room;		 /* private */
 };
 
-enum { FIGURE_GREY = 100, FIGURE_BIRTH, FIGURE_DEATH, FIGURE_REPLACED, FIGURE_MOVE };
+enum { FIGURE_GREY = 1 << 28, FIGURE_BIRTH, FIGURE_DEATH, FIGURE_REPLACED, FIGURE_MOVE };
 enum figure_symbol {
 	FIGURE_NONE,
 	FIGURE_CIRCLE,

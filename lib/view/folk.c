@@ -213,7 +213,7 @@ folk_use(struct figure *f, const struct life *l)
 			n = FOLK_ROWS;
 		}
 		qsort(list, (size_t)n, sizeof *list, by_slot);
-		p = figure_panel(f, title, fmin(fmax(n * 10, 60), 420));
+		p = figure_panel(f, title, fmin(fmax(n * 13, 60), 480));
 		p->down = true;
 		p->hi = fmax(n, 1);
 		p->heat = heat(l, list, n, each, rank);
@@ -534,7 +534,7 @@ folk_family(struct figure *f, const struct life *l)
 		if (n > FOLK_SPANS)
 			add_note(f, "Layer %d shows the first %d of %d lives.", k, FOLK_SPANS, n);
 		n = n < FOLK_SPANS ? n : FOLK_SPANS;
-		p = figure_panel(f, title, fmin(fmax(n * 12, 60), 900));
+		p = figure_panel(f, title, fmin(fmax(n * 13, 60), 900));
 		add_family(p, l, (const int(*)[2])list, n);
 		free(title);
 	}

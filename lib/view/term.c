@@ -14,7 +14,7 @@ struct canvas {
 	int width, height; /* characters */
 	bool unicode, color;
 	unsigned char *dots; /* [height, width] bits of a Braille pattern */
-	short *ink;	     /* [height, width] the colour of the last dot, -1 */
+	int *ink;	     /* [height, width] the colour of the last dot, -1 */
 	char (*over)[TEXT];  /* [height, width] */
 };
 
@@ -64,7 +64,7 @@ dot(struct canvas *c, int x, int y, int ink)
 	if (x < 0 || y < 0 || col >= c->width || line >= c->height)
 		return;
 	c->dots[line * c->width + col] |= c->unicode ? bit[y % 4][x % 2] : 1;
-	c->ink[line * c->width + col] = (short)ink;
+	c->ink[line * c->width + col] = ink;
 }
 
 static void
@@ -83,7 +83,7 @@ set(struct canvas *c, int col, int line, const char *s, int n, int ink)
 		return;
 	memcpy(c->over[line * c->width + col], s, (size_t)n);
 	c->over[line * c->width + col][n] = 0;
-	c->ink[line * c->width + col] = (short)ink;
+	c->ink[line * c->width + col] = ink;
 }
 
 static void
@@ -101,7 +101,7 @@ put_cell(const struct canvas *c, int at, FILE *out)
 {
 	static const char ascii[] = "*o+x#@%&";
 	const int ink = c->ink[at];
-	const int shown = ink < 0 ? 0 : ink >= FIGURE_GREY ? ink - FIGURE_GREY + 8 : ink;
+	const int shown = ink < 0 ? 0 : ink >= FIGURE_GREY ? ink - FIGURE_GREY + 8 : ink % 8;
 
 	if (!c->dots[at] && !*c->over[at]) {
 		putc(' ', out);

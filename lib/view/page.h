@@ -1,0 +1,28 @@
+#ifndef VIEW_PAGE_H
+#define VIEW_PAGE_H
+#include "view/plot.h"
+
+/*
+ * One HTML file for one run or several, which needs no other file and no network: what happened,
+ * the life of the first run's experts to be played, every figure that can be drawn with its
+ * numbers, recipes with their differences, tables.  live: without frames, which the page takes from
+ * the server that it comes from (see live.h).
+ */
+struct page_table {
+	const char *name; /* of a CSV that is shown as it is */
+};
+
+struct page {
+	const struct plot_runs *runs;
+	const struct life *baseline; /* NULL: none */
+	int tables;
+	const struct page_table *table;
+	bool live;
+};
+
+/* -1 with a message if a table cannot be read. */
+int page_write(const struct page *p, FILE *out);
+/* The figures alone, as they stand in the page. */
+void page_figures(const struct plot_runs *r, FILE *out);
+
+#endif

@@ -1,0 +1,15 @@
+#ifndef VIEW_STORY_H
+#define VIEW_STORY_H
+#include "view/plot.h"
+
+/*
+ * What happened in runs, as sentences and as a table of figures, for a page: HTML list items, and
+ * rows of run, seed, steps, first and last loss, living, births, deaths, replacements, with mean
+ * and sd of each group of several runs.  The last loss is the mean of the last STORY_LAST steps.
+ */
+enum { STORY_LAST = 20 };
+
+void story_tell(const struct life *l, FILE *out);
+void story_table(const struct plot_runs *r, FILE *out);
+
+#endif
