@@ -30,9 +30,9 @@ value(const struct conv *c, const float *f, const float *x, int yy, int xx, int 
 	for (int l = 0; l < c->size; l++)
 		for (int r = 0; r < c->size; r++)
 			for (int i = 0; i < c->in; i++)
-				sum += weight(c, f, l, r, i, o) *
-				       at(x, c->width, c->in, yy * c->stride + l - off,
-					  xx * c->stride + r - off, i);
+				sum += weight(c, f, l, r, i, o) * at(x, c->width, c->in,
+								     yy * c->stride + l - off,
+								     xx * c->stride + r - off, i);
 	return sum;
 }
 
@@ -115,7 +115,8 @@ check(int size, int stride, int height, int width, int in, int out)
 	for (int n = 0; n < 40; n++) {
 		const long i = (long)rng_below(&r, (uint64_t)nf);
 		const long p = (((long)rng_below(&r, (uint64_t)height) + 1) * (width + 2) +
-				(long)rng_below(&r, (uint64_t)width) + 1) * in +
+				(long)rng_below(&r, (uint64_t)width) + 1) *
+				       in +
 			       (long)rng_below(&r, (uint64_t)in);
 
 		grad = worse(grad, (double)df[i], slope(&c, f, x, dy, f + i));

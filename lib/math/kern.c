@@ -695,6 +695,78 @@ attn_back(const struct kern_attn *a, int kv, const float *q, const float *k, con
 		}
 }
 
+/* ---- batch normalisation: a lane is a channel, so that sums have one order ---- */
+
+static void
+norm(long n, long c, const float *restrict x, const float *restrict gain,
+     const float *restrict shift, float *restrict a)
+{
+	for (; n > 0; n--, x += c, a += c)
+		for (long i = 0; i < c; i++) {
+			const float v = gain[i] * x[i] + shift[i];
+			a[i] = v < 0 ? 0 : v; /* a NaN stays one */
+		}
+}
+
+/* Add the lanes in float32 of one call to the double sums of their channels. */
+static void
+lanes_add(vf x, vm in, long n, double *to)
+{
+	float v[VL];
+
+	v_storem(v, x, in);
+	for (long i = 0; i < n && i < VL; i++)
+		to[i] += (double)v[i];
+}
+
+static void
+norm_sums(long n, long c, const float *x, double *sum, double *square)
+{
+	for (long i = 0; i < c; i += VL) {
+		const vm in = v_first(c - i);
+		vf s = v_set(0), q = v_set(0);
+
+		for (long k = 0; k < n; k++) {
+			const vf v = v_loadm(x + k * c + i, in);
+			s = s + v;
+			q = v_fma(v, v, q);
+		}
+		lanes_add(s, in, c - i, sum + i);
+		lanes_add(q, in, c - i, square + i);
+	}
+}
+
+static void
+norm_slope(long n, long c, const float *a, const float *x, const float *mean, const float *rstd,
+	   float *d, double *sum, double *moment)
+{
+	for (long i = 0; i < c; i += VL) {
+		const vm in = v_first(c - i);
+		const vf m = v_loadm(mean + i, in), r = v_loadm(rstd + i, in), zero = v_set(0);
+		vf s = zero, q = zero;
+
+		for (long k = 0; k < n; k++) {
+			const long at = k * c + i;
+			const vf v =
+				v_pick(v_lt(zero, v_loadm(a + at, in)), v_loadm(d + at, in), zero);
+			v_storem(d + at, v, in);
+			s = s + v;
+			q = v_fma(v, v_loadm(x + at, in) - m, q);
+		}
+		lanes_add(s, in, c - i, sum + i);
+		lanes_add(q * r, in, c - i, moment + i);
+	}
+}
+
+static void
+norm_back(long n, long c, const float *restrict x, const float *restrict p, const float *restrict q,
+	  const float *restrict r, float *restrict d)
+{
+	for (; n > 0; n--, x += c, d += c)
+		for (long i = 0; i < c; i++)
+			d[i] = p[i] * d[i] + q[i] * x[i] + r[i];
+}
+
 const struct kern JOIN(kern_, KERN) = {
 	.name = TEXT(KERN),
 	.nt = nt,
@@ -715,4 +787,8 @@ const struct kern JOIN(kern_, KERN) = {
 	.sumsq = sumsq,
 	.adamw = adamw,
 	.exp = exponential,
+	.norm = norm,
+	.norm_sums = norm_sums,
+	.norm_slope = norm_slope,
+	.norm_back = norm_back,
 };

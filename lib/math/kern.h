@@ -85,6 +85,19 @@ struct kern {
 	void (*adamw)(long n, const struct kern_adamw *o, float *w, const float *g, float *m,
 		      float *v);
 	void (*exp)(long n, const float *x, float *y);
+
+	/*
+	 * Batch normalisation of n pixels with c channels each.  norm: a = max(0, scale x + shift).
+	 * norm_sums: sum += x, square += x^2.  norm_slope: d = 0 where a = 0, and sum += d,
+	 * moment += d (x - mean) rstd.  norm_back: d = p d + q x + r.
+	 */
+	void (*norm)(long n, long c, const float *x, const float *scale, const float *shift,
+		     float *a);
+	void (*norm_sums)(long n, long c, const float *x, double *sum, double *square);
+	void (*norm_slope)(long n, long c, const float *a, const float *x, const float *mean,
+			   const float *rstd, float *d, double *sum, double *moment);
+	void (*norm_back)(long n, long c, const float *x, const float *p, const float *q,
+			  const float *r, float *d);
 };
 
 /* Floats of scratch that attn and attn_back (and attn_one for up to seq keys) need. */
