@@ -7,18 +7,13 @@
 #include "io/trace.h"
 #include "model/ffn.h"
 #include "train/eval.h"
+#include "train/site.h"
 #include "train/state.h"
 #include "train/verdict.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
-
-enum { LOCK_TRIES = 40 }; /* a twentieth of a second each */
 
 static const char timing_columns[] =
 	"step,seconds,product,attention,routing,element,optimizer,other";
@@ -37,9 +32,8 @@ struct loop {
 	struct schedule data;
 	struct val *val;
 	int vals;
-	char *text; /* the recipe as stored and compared */
+	struct site site;
 	char *ckpt; /* path of the checkpoint */
-	int lock;   /* of the directory, or -1 */
 	struct param *param;
 	struct net *net;
 	struct census *census;
@@ -107,77 +101,29 @@ vals_check(const struct loop *l)
 	return 0;
 }
 
-/* "train NAME@STEP BYTES CRC32", "val NAME ...", "from - ...": what a run was made of. */
-static void
-made_of(FILE *f, const char *kind, const char *name, long step, uint64_t bytes, uint32_t crc)
-{
-	fprintf(f, "made-of %s %s@%ld %" PRIu64 " %08" PRIx32 "\n", kind, name, step, bytes, crc);
-}
-
 static int
 recipe_text(struct loop *l)
 {
-	char *rows = opt_recipe(l->t->table);
-	size_t n;
-	FILE *f = open_memstream(&l->text, &n);
 	const char *from = l->r->resume_from;
-	uint64_t bytes;
-	uint32_t crc;
+	struct site_source *v = mem_zero((size_t)(l->data.n + l->vals + 1), sizeof *v), *at = v;
+	int status = 0;
 
-	if (!f)
-		return err_set("out of memory");
-	fputs(rows, f);
-	free(rows);
 	for (int i = 0; i < l->data.n; i++)
-		made_of(f, "train", l->data.data[i]->name, l->data.from[i], l->data.data[i]->bytes,
-			l->data.data[i]->crc);
+		*at++ = (struct site_source){"train", l->data.data[i]->name, l->data.from[i],
+					     l->data.data[i]->bytes, l->data.data[i]->crc};
 	for (int i = 0; i < l->vals; i++)
 		if (l->val[i].own)
-			made_of(f, "val", l->val[i].name, 0, l->val[i].data->bytes,
-				l->val[i].data->crc);
+			*at++ = (struct site_source){"val", l->val[i].name, 0,
+						     l->val[i].data->bytes, l->val[i].data->crc};
 	if (from) {
-		if (file_size(from, &bytes) != 0 || file_crc(from, bytes, &crc) != 0) {
-			fclose(f);
-			return -1;
-		}
-		made_of(f, "from", "-", 0, bytes, crc);
+		*at = (struct site_source){.kind = "from", .name = "-"};
+		status = file_size(from, &at->bytes) || file_crc(from, at->bytes, &at->crc);
+		at++;
 	}
-	fclose(f);
-	return 0;
-}
-
-/* Whether the command line has the last word on an option. */
-static bool
-commanded(const struct opt_table *t, const char *name)
-{
-	int i = 0;
-
-	while (strcmp(t->row[i].name, name) != 0)
-		i++;
-	return t->source[i] == OPT_COMMAND;
-}
-
-/* A recipe that tells what its data was refuses other data, unless that is asked for. */
-static int
-check_made_of(const struct loop *l)
-{
-	static const char *const kind[][2] = {
-		{"train ", "data"}, {"val ", "val"}, {"from ", "resume-from"}};
-
-	for (int i = 0; i < l->r->made_of.n; i++) {
-		const char *was = l->r->made_of.v[i];
-		char *line = mem_text("\nmade-of %s\n", was);
-		bool good = strstr(l->text, line) != NULL;
-		for (int j = 0; j < 3; j++)
-			good |= strncmp(was, kind[j][0], strlen(kind[j][0])) == 0 &&
-				commanded(l->t->table, kind[j][1]);
-		free(line);
-		if (!good)
-			return err_set(
-				"the data is not what the recipe was made with: no file is \"%s\"",
-				was);
-	}
-	return 0;
+	if (status == 0)
+		status = site_recipe(&l->site, l->t->table, v, (int)(at - v));
+	free(v);
+	return status ? -1 : 0;
 }
 
 static int
@@ -193,64 +139,12 @@ data_open(struct loop *l)
 	if (!r->vocab)
 		r->vocab = l->data.data[0]->vocab;
 	return vals_open(l) != 0 || vals_check(l) != 0 || recipe_text(l) != 0 ||
-			       check_made_of(l) != 0
+			       site_check(&l->site, l->t->table, &l->r->made_of) != 0
 		       ? -1
 		       : 0;
 }
 
 /* ---- the directory ---- */
-
-/* Two runs must not share a directory. */
-static int
-lock_dir(struct loop *l)
-{
-	if (file_mkdir(l->t->dir) != 0)
-		return -1;
-	l->lock = open(l->t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (l->lock < 0)
-		return err_set("%s: %s", l->t->dir, strerror(errno));
-	/* one that was killed holds it until its memory is given back */
-	for (int i = 0; flock(l->lock, LOCK_EX | LOCK_NB) != 0; i++) {
-		if (i == LOCK_TRIES)
-			return err_set("%s: another moe-train is at work there", l->t->dir);
-		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-	}
-	return 0;
-}
-
-/* The lines of two recipes at which they first differ, or both at their end. */
-static void
-first_difference(const char **a, const char **b)
-{
-	for (;;) {
-		size_t n = strcspn(*a, "\n");
-		if (!**a || strncmp(*a, *b, n + 1) != 0)
-			return;
-		*a += n + 1;
-		*b += n + 1;
-	}
-}
-
-/* The recipe stored there is the same, or one of fewer steps where that is allowed. */
-static int
-compare_recipe(const struct loop *l, const char *there)
-{
-	const char *a = there, *b = l->text;
-	long was;
-
-	first_difference(&a, &b);
-	if ((l->r->schedule == LR_CONSTANT || l->r->schedule == LR_WSD) &&
-	    sscanf(a, "steps %ld\n", &was) == 1 && was < l->r->steps &&
-	    strncmp(b, "steps ", 6) == 0) {
-		a = strchr(a, '\n') + 1;
-		b = strchr(b, '\n') + 1;
-		first_difference(&a, &b);
-	}
-	if (!*a && !*b)
-		return 0;
-	return err_set("%s: a run with another recipe is there (\"%.*s\" there, \"%.*s\" here)",
-		       l->t->dir, (int)strcspn(a, "\n"), a, (int)strcspn(b, "\n"), b);
-}
 
 /* Where the data is found, as lines of a recipe file; freed by free(). */
 static char *
@@ -286,16 +180,11 @@ sources_text(const struct loop *l)
 static int
 write_recipe(const struct loop *l)
 {
-	char *path = run_path(l->t->dir, "recipe"), *sources = sources_text(l);
-	struct file *f = file_replace(path);
-	int status = f ? file_print(f, "%s%s", l->text, sources) : -1;
+	char *sources = sources_text(l);
+	int status = site_write(&l->site, sources);
 
-	free(path);
 	free(sources);
-	if (status == 0)
-		return file_commit(f);
-	file_abandon(f);
-	return -1;
+	return status;
 }
 
 static int
@@ -303,7 +192,7 @@ save(struct loop *l)
 {
 	char *marks;
 	struct state s = {
-		.param = l->param, .census = l->census, .step = l->step, .recipe = l->text};
+		.param = l->param, .census = l->census, .step = l->step, .recipe = l->site.text};
 	int status;
 
 	if (run_sync(&l->run) != 0)
@@ -322,7 +211,7 @@ save_held(struct loop *l, const char *before, bool rows)
 	struct state s = {.param = l->param,
 			  .census = l->census,
 			  .step = l->step,
-			  .recipe = l->text,
+			  .recipe = l->site.text,
 			  .files = before,
 			  .held = ""};
 	int status;
@@ -380,8 +269,10 @@ resume(struct loop *l, const struct ckpt *k)
 {
 	const char *text = state_recipe(k), *files = ckpt_meta(k, "files");
 	const char *events = ckpt_meta(k, "events");
+	const bool longer = l->r->schedule == LR_CONSTANT || l->r->schedule == LR_WSD;
 
-	if (!text || compare_recipe(l, text) != 0 || (l->step = state_step(k)) < 0)
+	if (!text || site_compare(&l->site, text, longer, l->r->steps) != 0 ||
+	    (l->step = state_step(k)) < 0)
 		return -1;
 	l->due = ckpt_meta(k, "held");
 	if (l->step >= l->r->steps && !l->due && !events)
@@ -394,7 +285,7 @@ resume(struct loop *l, const struct ckpt *k)
 	if (census_get(l->census, k) != 0 || open_csvs(l, files) != 0 ||
 	    tell_events(l, events) != 0)
 		return -1;
-	return strcmp(text, l->text) == 0 ? 0 : write_recipe(l);
+	return strcmp(text, l->site.text) == 0 ? 0 : write_recipe(l);
 }
 
 /* Parameters and step from another run's checkpoint. */
@@ -895,14 +786,12 @@ loop_free(struct loop *l)
 	free(l->val_loss);
 	free(l->in);
 	free(l->load);
-	free(l->text);
 	free(l->ckpt);
 	net_free(l->net);
 	param_free(l->param);
 	census_free(l->census);
 	schedule_close(&l->data);
-	if (l->lock >= 0)
-		close(l->lock);
+	site_close(&l->site);
 }
 
 static enum train_end
@@ -912,7 +801,7 @@ run(struct loop *l)
 	const size_t tokens = (size_t)r->batch * (size_t)r->seq;
 	size_t experts = 0;
 
-	if (recipe_check(l->r) != 0 || data_open(l) != 0 || lock_dir(l) != 0)
+	if (recipe_check(l->r) != 0 || data_open(l) != 0 || site_lock(&l->site) != 0)
 		return TRAIN_FAILED;
 	l->ckpt = run_path(l->t->dir, "ckpt.safetensors");
 	if ((file_exists(l->ckpt) ? with_ckpt(l, l->ckpt, resume) : begin(l)) != 0)
@@ -936,7 +825,7 @@ run(struct loop *l)
 enum train_end
 train_run(struct train *t)
 {
-	struct loop l = {.t = t, .r = t->recipe, .lock = -1};
+	struct loop l = {.t = t, .r = t->recipe, .site = {t->dir, -1, NULL}};
 	enum train_end end = run(&l);
 	char *message = end == TRAIN_FAILED ? mem_copy(err_text()) : NULL;
 	int bad = run_close(&l.run) | file_close(l.timing);
@@ -993,7 +882,7 @@ plan(const struct loop *l, const struct shape *s, struct train_plan *out)
 int
 train_plan(struct train *t, struct train_plan *out)
 {
-	struct loop l = {.t = t, .r = t->recipe, .lock = -1};
+	struct loop l = {.t = t, .r = t->recipe, .site = {t->dir, -1, NULL}};
 	struct shape s;
 	int status = recipe_check(l.r) != 0 || (l.r->data.n > 0 && data_open(&l) != 0) ? -1 : 0;
 
