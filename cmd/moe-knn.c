@@ -1,26 +1,59 @@
-/* moe-knn: the keys nearest to a query, exactly. */
+/* moe-knn: the keys nearest to a query, exactly; and while they move. */
 #include "base/mem.h"
+#include "base/rng.h"
 #include "base/task.h"
 #include "base/tick.h"
 #include "io/table.h"
+#include "knn/drift.h"
 #include "knn/exact.h"
 #include "knn/vectors.h"
 #include "math/kern.h"
 #include "program.h"
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
 static struct args {
-	char *output, *kernels;
-	int k, filter, workers;
+	char *output, *kernels, *index, *timing;
+	int k, filter, workers, clusters, steps, queries, moved, check, turn;
+	double recall, distance, noise;
+	long seed;
 	bool cosine, verbose, help, version;
-} args = {.output = "-", .k = 8};
+} args = {.output = "-",
+	  .k = 8,
+	  .steps = 10,
+	  .queries = 512,
+	  .moved = -1,
+	  .check = 256,
+	  .turn = 256,
+	  .distance = 0.05,
+	  .noise = 0.05,
+	  .recall = -1,
+	  .seed = 1};
 
 static const struct opt rows[] = {
-	ROW("neighbours", 'k', OPT_INT, k, 1, 1 << 24, "K", "search: how many keys of each query"),
+	ROW("neighbours", 'k', OPT_INT, k, 1, 1 << 24, "K", "how many keys of each query"),
 	ROW("cosine", 0, OPT_FLAG, cosine, 0, 1, NULL, "scale keys and queries to length 1 first"),
 	ROW("filter", 0, OPT_ENUM, filter, 0, 0, "auto|float|bytes",
 	    "search: what tells which scores to compute; changes no result"),
+	ROW("approximate", 0, OPT_REAL, recall, 0, 1, "SHARE",
+	    "look only as far as finds this share of the K best of a sample"),
+	ROW("index", 0, OPT_TEXT, index, 0, 0, "FILE", "search: the index that build wrote"),
+	ROW("clusters", 0, OPT_INT, clusters, 1, 1 << 24, "N",
+	    "build, drift: clusters of the index; else the root of the number of keys"),
+	ROW("steps", 0, OPT_INT, steps, 1, 1 << 24, "N", "drift: how often keys move"),
+	ROW("queries", 0, OPT_INT, queries, 1, 1 << 24, "N", "drift: queries of a step"),
+	ROW("moved", 0, OPT_INT, moved, 0, 1 << 30, "N",
+	    "drift: keys moved in a step; else one in 32"),
+	ROW("distance", 0, OPT_REAL, distance, 0, 1e6, "D", "drift: how far a key moves"),
+	ROW("noise", 0, OPT_REAL, noise, 0, 1e6, "SD",
+	    "drift: a query is a key and this in each component"),
+	ROW("check", 0, OPT_INT, check, 1, 1 << 24, "N",
+	    "drift: queries of a step that are put to all keys for comparison"),
+	ROW("upkeep", 0, OPT_INT, turn, 1, 1 << 24, "N",
+	    "drift: in how many steps all clusters are made anew"),
+	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", "of the index and of what is drawn"),
+	ROW("timing", 0, OPT_TEXT, timing, 0, 0, "FILE", "drift: CSV of what each step took"),
 	ROW("jobs", 'j', OPT_INT, workers, 1, 256, "N", "workers; else one per processor"),
 	ROW("kernels", 0, OPT_TEXT, kernels, 0, 0, "avx512|avx2|portable",
 	    "instructions to use; else the best"),
@@ -31,11 +64,21 @@ static const struct opt rows[] = {
 };
 static struct opt_table table = {
 	.program = "moe-knn",
-	.synopsis = "moe-knn search [-k K] [--cosine] [options] KEYS QUERIES\n",
+	.synopsis = "moe-knn search [-k K] [--cosine] [options] KEYS QUERIES\n"
+		    "moe-knn build [--cosine] [--clusters N] -o INDEX KEYS\n"
+		    "moe-knn drift [-k K] [--approximate SHARE] [options] KEYS...\n",
 	.row = rows,
 	.n = sizeof rows / sizeof *rows,
 	.values = &args,
 };
+
+static int
+read_keys(struct vectors *v, const char *name)
+{
+	if (vectors_read(v, name) < 0)
+		return -1;
+	return args.cosine ? vectors_normalize(v) : 0;
+}
 
 /* --- search --- */
 
@@ -57,15 +100,13 @@ write_found(const int *id, const float *score, long queries, int k)
 	return file_close(w.f) < 0 || w.failed ? -1 : 0;
 }
 
-static int
-find(const struct vectors *keys, const struct vectors *queries)
+/* The answer of exact search. */
+static void
+find(const struct vectors *keys, const struct vectors *queries, int *id, float *score)
 {
 	const double begun = tick_now();
 	struct exact *x =
 		exact_new(keys->v, keys->n, keys->d, (enum exact_filter)args.filter, queries->n);
-	const size_t n = (size_t)queries->n * (size_t)args.k;
-	int *id = mem_zero(n, sizeof *id), r;
-	float *score = mem_zero(n, sizeof *score);
 	const double ready = tick_now();
 
 	exact_search(x, queries->v, queries->n, args.k, id, score);
@@ -77,11 +118,38 @@ find(const struct vectors *keys, const struct vectors *queries)
 		    (double)queries->n / t,
 		    2e-9 * (double)queries->n * (double)keys->n * (double)keys->d / t);
 	}
-	r = write_found(id, score, queries->n, args.k);
 	exact_free(x);
-	free(id);
-	free(score);
-	return r;
+}
+
+/* How far to look: all the way, or as a sample of these queries finds enough. */
+static double
+reach_for(struct drift *x, const float *queries, long n)
+{
+	if (args.recall < 0)
+		return 1;
+	return drift_tune(x, queries, n < args.check ? n : args.check, args.k, args.recall);
+}
+
+/* The answer through an index. */
+static int
+find_by_index(const struct vectors *keys, const struct vectors *queries, int *id, float *score)
+{
+	struct drift_work work = {0};
+	struct drift *x = args.index ? drift_read(args.index, keys->v, keys->n, keys->d)
+				     : drift_new(keys->v, keys->n, keys->d, args.clusters,
+						 (uint64_t)args.seed);
+
+	if (!x)
+		return -1;
+	const double reach = reach_for(x, queries->v, queries->n), begun = tick_now();
+	drift_search(x, queries->v, queries->n, args.k, reach, id, score, &work);
+	if (args.verbose)
+		say("%s kernels, %ld clusters, reach %.3f%s: searched in %.3f s, scored %.4f of "
+		    "the keys, %ld queries put to all keys",
+		    kern->name, drift_clusters(x), reach, reach == 1 ? " (exact)" : "",
+		    tick_now() - begun, work.scored / work.considered, work.swept);
+	drift_free(x);
+	return 0;
 }
 
 static int
@@ -100,23 +168,246 @@ static int
 search(char **v, int n)
 {
 	struct vectors keys = {0}, queries = {0};
-	int r = -1;
+	float *score = NULL;
+	int *id = NULL, r = -1;
 
 	(void)n;
-	if (vectors_read(&keys, v[0]) == 0 && vectors_read(&queries, v[1]) == 0 &&
-	    fits(&keys, &queries) == 0 &&
-	    (!args.cosine || (vectors_normalize(&keys) == 0 && vectors_normalize(&queries) == 0)))
-		r = find(&keys, &queries);
+	if (read_keys(&keys, v[0]) == 0 && read_keys(&queries, v[1]) == 0)
+		r = fits(&keys, &queries);
+	if (r == 0) {
+		id = mem_zero((size_t)queries.n * (size_t)args.k, sizeof *id);
+		score = mem_zero((size_t)queries.n * (size_t)args.k, sizeof *score);
+		if (args.index || args.recall >= 0)
+			r = find_by_index(&keys, &queries, id, score);
+		else
+			find(&keys, &queries, id, score);
+	}
+	if (r == 0)
+		r = write_found(id, score, queries.n, args.k);
+	free(id);
+	free(score);
 	vectors_free(&keys);
 	vectors_free(&queries);
+	return r;
+}
+
+/* --- build --- */
+
+static int
+build(char **v, int n)
+{
+	struct vectors keys = {0};
+	const double begun = tick_now();
+	int r;
+
+	(void)n;
+	if (read_keys(&keys, v[0]) < 0)
+		return -1;
+	struct drift *x = drift_new(keys.v, keys.n, keys.d, args.clusters, (uint64_t)args.seed);
+	r = drift_write(x, args.output);
+	if (args.verbose)
+		say("%ld keys in %ld clusters in %.3f s", keys.n, drift_clusters(x),
+		    tick_now() - begun);
+	drift_free(x);
+	vectors_free(&keys);
+	return r;
+}
+
+/* --- drift --- */
+
+/* A stream of moving keys: what one step needs. */
+struct stream {
+	struct drift *x;
+	long n, d;
+	double reach;
+	float *query; /* [args.queries][d] */
+	int *moved;   /* [n] */
+	float *to;    /* [n][d] */
+	int *id, *exact;
+	float *score;
+	struct row out, timing;
+};
+
+/* x + sd noise, as long as it was. */
+static void
+shake(struct rng *r, long d, const float *x, double sd, float *y)
+{
+	double was = 0, is = 0;
+
+	for (long j = 0; j < d; j++) {
+		y[j] = x[j] + (float)(sd * rng_normal(r));
+		was += (double)x[j] * (double)x[j];
+		is += (double)y[j] * (double)y[j];
+	}
+	for (long j = 0; j < d && is > 0; j++)
+		y[j] = (float)((double)y[j] * sqrt(was / is));
+}
+
+static void
+draw_queries(struct stream *s, long step)
+{
+	struct rng r = rng_at((uint64_t)args.seed, RNG_PROBE, (uint64_t)step, 1);
+
+	for (int i = 0; i < args.queries; i++)
+		shake(&r, s->d, drift_key(s->x, (int)rng_below(&r, (uint64_t)s->n)), args.noise,
+		      s->query + i * s->d);
+}
+
+/* Keys drawn without repetition each go a little way; how many. */
+static long
+draw_moves(struct stream *s, long step)
+{
+	const long want = args.moved < 0 ? (s->n + 31) / 32 : args.moved;
+	struct rng r = rng_at((uint64_t)args.seed, RNG_PROBE, (uint64_t)step, 2);
+	long m = 0;
+
+	for (long i = 0; i < s->n && m < want; i++)
+		if ((long)rng_below(&r, (uint64_t)(s->n - i)) < want - m) {
+			shake(&r, s->d, drift_key(s->x, (int)i), args.distance / sqrt((double)s->d),
+			      s->to + m * s->d);
+			s->moved[m++] = (int)i;
+		}
+	return m;
+}
+
+/* Keys that stand elsewhere in the next file of a recorded stream; how many, or -1. */
+static long
+read_moves(struct stream *s, const char *name)
+{
+	const size_t bytes = (size_t)s->d * sizeof(float);
+	struct vectors v;
+	long m = 0;
+
+	if (read_keys(&v, name) < 0)
+		return -1;
+	if (v.n != s->n || v.d != s->d) {
+		err_set("%s: %ld x %ld (expected %ld x %ld, as before)", name, v.n, v.d, s->n,
+			s->d);
+		vectors_free(&v);
+		return -1;
+	}
+	for (long i = 0; i < s->n; i++)
+		if (memcmp(v.v + i * s->d, drift_key(s->x, (int)i), bytes) != 0) {
+			memcpy(s->to + m * s->d, v.v + i * s->d, bytes);
+			s->moved[m++] = (int)i;
+		}
+	vectors_free(&v);
+	return m;
+}
+
+/* Search, compare, move, keep up. file: where the keys go next, NULL: drawn. */
+static int
+drift_step(struct stream *s, long step, const char *file)
+{
+	const int check = args.check < args.queries ? args.check : args.queries;
+	struct drift_work work = {0};
+	double t[5], recall;
+	long m;
+
+	draw_queries(s, step);
+	if (step == 0)
+		s->reach = reach_for(s->x, s->query, args.queries);
+	t[0] = tick_now();
+	drift_search(s->x, s->query, args.queries, args.k, s->reach, s->id, s->score, &work);
+	t[1] = tick_now();
+	drift_sweep(s->x, s->query, check, args.k, s->exact, s->score);
+	t[2] = tick_now();
+	recall = drift_recall(s->id, s->exact, check, args.k);
+	if ((m = file ? read_moves(s, file) : draw_moves(s, step)) < 0)
+		return -1;
+	t[3] = tick_now();
+	drift_move(s->x, s->moved, m, s->to);
+	t[4] = tick_now();
+	drift_upkeep(s->x, args.turn);
+
+	row_long(&s->out, step);
+	row_long(&s->out, args.queries);
+	row_long(&s->out, m);
+	row_real(&s->out, s->reach);
+	row_real(&s->out, recall);
+	if (recall < args.recall && s->reach < 1)
+		s->reach += 1 / 64.0;
+	if (row_end(&s->out) < 0)
+		return -1;
+	if (!s->timing.f)
+		return 0;
+	row_long(&s->timing, step);
+	row_real(&s->timing, t[1] - t[0]);
+	row_real(&s->timing, t[4] - t[3]);
+	row_real(&s->timing, tick_now() - t[4]);
+	row_real(&s->timing, (t[2] - t[1]) * args.queries / check);
+	row_real(&s->timing, work.scored / work.considered);
+	row_long(&s->timing, work.swept);
+	return row_end(&s->timing);
+}
+
+static int
+drift_steps(struct stream *s, char **file, int files)
+{
+	const long steps = files ? files : args.steps;
+
+	row_header(&s->out, "step,queries,moved,reach,recall");
+	if (s->timing.f)
+		row_header(&s->timing,
+			   "step,search_s,move_s,upkeep_s,sweep_s,scored,queries_swept");
+	for (long step = 0; step < steps; step++)
+		if (drift_step(s, step, files ? file[step] : NULL) < 0)
+			return -1;
+	return 0;
+}
+
+static int
+drift(char **v, int n)
+{
+	struct vectors keys = {0};
+	struct stream s = {0};
+	int r = -1;
+
+	if (read_keys(&keys, v[0]) < 0 || fits(&keys, &keys) < 0)
+		goto end;
+	if (args.moved > keys.n) {
+		err_set("%s: %ld keys (expected at least --moved %d)", keys.name, keys.n,
+			args.moved);
+		goto end;
+	}
+	s.n = keys.n;
+	s.d = keys.d;
+	s.x = drift_new(keys.v, keys.n, keys.d, args.clusters, (uint64_t)args.seed);
+	s.query = mem_zero((size_t)args.queries * (size_t)s.d, sizeof *s.query);
+	s.moved = mem_zero((size_t)s.n, sizeof *s.moved);
+	s.to = mem_grow(NULL, (size_t)s.n * (size_t)s.d, sizeof *s.to);
+	s.id = mem_zero((size_t)args.queries * (size_t)args.k, sizeof *s.id);
+	s.exact = mem_zero((size_t)args.queries * (size_t)args.k, sizeof *s.exact);
+	s.score = mem_zero((size_t)args.queries * (size_t)args.k, sizeof *s.score);
+	if ((s.out.f = file_create(args.output)) &&
+	    (!args.timing || (s.timing.f = file_create(args.timing))))
+		r = drift_steps(&s, v + 1, n - 1);
+	if (file_close(s.out.f) < 0 || file_close(s.timing.f) < 0)
+		r = -1;
+end:
+	drift_free(s.x);
+	free(s.query);
+	free(s.moved);
+	free(s.to);
+	free(s.id);
+	free(s.exact);
+	free(s.score);
+	vectors_free(&keys);
 	return r;
 }
 
 /* --- the command line --- */
 
 static const struct verb verbs[] = {
-	{"search", 2, 2, "KEYS QUERIES", " neighbours cosine filter jobs kernels output verbose ",
+	{"search", 2, 2, "KEYS QUERIES",
+	 " neighbours cosine filter approximate index clusters seed check jobs kernels output "
+	 "verbose ",
 	 search, 0},
+	{"build", 1, 1, "KEYS", " cosine clusters seed jobs kernels output verbose ", build, 0},
+	{"drift", 1, 1 << 20, "KEYS...",
+	 " neighbours cosine approximate clusters steps queries moved distance noise check upkeep "
+	 "seed timing jobs kernels output ",
+	 drift, 0},
 };
 
 static int

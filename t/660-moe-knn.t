@@ -118,6 +118,57 @@ same out brute "and it is what brute force finds"
 ok "it tells what it did" moe-knn search -v -j1 many.npy ask.npy -o out
 says '^moe-knn: [a-z0-9]+ kernels, filter by (bytes|float32): .* queries/s' "in a line"
 
+# --- an index ---
+moe-knn search -k 11 many.npy ask.npy >want
+ok "build" moe-knn build -v many.npy -o index
+says '^moe-knn: 3000 keys in 55 clusters' "says how many"
+ok "search by it" moe-knn search -k 11 -v --index index many.npy ask.npy -o out
+says 'reach 1.000 \(exact\)' "is exact"
+same out want "to the bit"
+moe-knn build --clusters 7 many.npy | moe-knn search -k 11 --index - many.npy ask.npy >out
+same out want "whatever the clusters, and through a pipe"
+moe-knn build -j1 many.npy -o again
+same again index "any number of workers makes the same index"
+ok "an approximate search" moe-knn search -k 4 -v --approximate 0.5 --index index many.npy ask.npy \
+	-o out
+says 'reach 0' "looks less far"
+is "$(wc -l <out)" 401 "and answers all the same"
+fails 1 "an index of other keys" moe-knn search --index index ask.npy ask.npy
+says '^moe-knn: index: an index of other keys \(3000 x 19, CRC-32 [0-9a-f]{8}' "is told"
+moe-ckpt convert --bf16 index -o other 2>err
+fails 1 "what is no index" moe-knn search --index other many.npy ask.npy
+says '^moe-knn: other: not an index \(moe-knn build writes one\)$' "is told"
+head -c 3000 index >cut
+fails 1 "a cut index" moe-knn search --index cut many.npy ask.npy
+says '^moe-knn: cut: ' "is told"
+fails 1 "no index" moe-knn search --index nowhere many.npy ask.npy
+
+# --- drift ---
+ok "drift" moe-knn drift --steps 4 --queries 50 --moved 300 --check 20 --timing took many.npy -o out
+cat >want <<'END'
+step,queries,moved,reach,recall
+0,50,300,1,1
+1,50,300,1,1
+2,50,300,1,1
+3,50,300,1,1
+END
+same out want "without --approximate all is found at every step"
+is "$(head -n 1 took)" "step,search_s,move_s,upkeep_s,sweep_s,scored,queries_swept" \
+	"what it took stands elsewhere"
+is "$(wc -l <took)" 5 "by step"
+moe-knn drift --approximate 0.9 -j1 --distance 0.5 many.npy >once
+moe-knn drift --approximate 0.9 -j2 --distance 0.5 many.npy >twice
+same twice once "an approximate search gives the same with any number of workers"
+is "$(awk -F, 'NR > 1 && $5 < 0.8 { print }' once)" "" "and finds about what was asked for"
+perl -e 'local $/; binmode STDIN; binmode STDOUT; my $x = <STDIN>;
+	substr($x, -19 * 4 * 5) = pack "f<*", (2) x (19 * 5); print $x' <many.npy >next.npy
+moe-knn drift many.npy next.npy many.npy many.npy >out
+is "$(cut -d, -f3,5 out | tr '\n' ' ')" "moved,recall 5,1 5,1 0,1 " "a recorded stream: what moved"
+fails 1 "a stream of other keys" moe-knn drift many.npy ask.npy
+says '^moe-knn: ask.npy: 100 x 19 \(expected 3000 x 19, as before\)$' "is told"
+fails 1 "more moves than keys" moe-knn drift --moved 3001 many.npy
+says 'many.npy: 3000 keys \(expected at least --moved 3001\)' "is told"
+
 # --- the keys of a router ---
 head -c 3000 "$root/README" >text
 moe-train --dim 16 --heads 2 --hidden 16 --seq 16 --experts 6 --steps 2 -o RUN text 2>err
@@ -201,12 +252,14 @@ fails 1 "no such file" moe-knn search nowhere.npy queries.npy
 says '^moe-knn: nowhere.npy: No such file' "is told"
 
 # --- usage, full disks ---
-for words in '' 'finds' 'search' 'search keys.npy' 'search a b c' 'search -k 0 a b' \
+for words in '' 'finds' 'build' 'drift' 'build -k 2 a' 'drift --filter float a' \
+	'search --approximate 2 a b' 'search' 'search keys.npy' 'search a b c' 'search -k 0 a b' \
 	'search -k x a b' 'search --filter most a b' 'search --kernels mmx a b' '--nothing'; do
 	fails 2 "wrong usage: $words" moe-knn $words </dev/null
 	says '^moe-knn: .*\(.*\)$' "one line says so"
 done
-for words in '-h' 'search -k 5 keys.npy queries.npy'; do
+for words in '-h' 'search -k 5 keys.npy queries.npy' 'build keys.npy' 'drift -k 2 keys.npy' \
+	'drift -k 2 keys.npy --timing /dev/full -o out'; do
 	fails 1 "full disk: $words" sh -c 'exec moe-knn $1 >/dev/full' sh "$words"
 	says '^moe-knn: .*(No space left|write error)' "is noticed"
 done

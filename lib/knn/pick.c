@@ -146,6 +146,17 @@ sift(struct pick_lane *l, float bar)
 	l->waiting = kept;
 }
 
+void
+pick_bar(struct pick *p, int lane, float score)
+{
+	const struct pick_lane *l = &p->lane[lane];
+	const double least = (double)score * l->unit + l->offset;
+	const float bar = (float)(least - (double)p->scan.slack[lane]);
+
+	if (bar > p->scan.bar[lane])
+		p->scan.bar[lane] = bar;
+}
+
 /*
  * A score, the query given in float64.  Products of float32 are exact there, and two orders of
  * adding d of them differ by at most 2 (d - 1) u sum |q k| / (1 - d u), u = 2^-53, which seldom
@@ -179,12 +190,8 @@ settle(struct pick *p, int lane)
 		l->found = pick_insert(l->best, l->found, p->k, f);
 	}
 	l->waiting = 0;
-	if (l->found == p->k) {
-		const double least = l->best[p->k - 1].score * l->unit + l->offset;
-		const float bar = (float)(least - (double)p->scan.slack[lane]);
-		if (bar > p->scan.bar[lane])
-			p->scan.bar[lane] = bar;
-	}
+	if (l->found == p->k)
+		pick_bar(p, lane, l->best[p->k - 1].score);
 }
 
 void

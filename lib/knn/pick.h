@@ -62,6 +62,8 @@ size_t pick_bytes(int k, long d);
 /* Begin a search for queries[lanes][d], k >= 1, with pick_bytes of memory. */
 void pick_start(struct pick *p, const struct pick_keys *keys, int lanes, int k,
 		const float *queries, void *memory, struct scan_hits *hits);
+/* Only scores of at least this matter to a lane. */
+void pick_bar(struct pick *p, int lane, float score);
 /* Take the hits that there are; a hit's row counts from `from`. */
 void pick_take(struct pick *p, long from);
 /* Score all that waits: best then holds the best of all that were offered, best first. */

@@ -298,6 +298,42 @@ bytes(struct scan_state *s, int lanes, long d, const int8_t *panel, long n, cons
 }
 #endif
 
+/* ---- bounds ---- */
+
+static void
+bounds(long n, float *bound, const float *least, const float *most, const float *side, float square,
+       float reach, float slack)
+{
+	const vf zero = v_set(0);
+
+	for (long i = 0; i < n; i += VL) {
+		const vm in = v_first(n - i);
+		const vf b = v_loadm(bound + i, in);
+		const vf low = b * v_loadm(least + i, in), high = b * v_loadm(most + i, in);
+		const vf along = v_pick(v_lt(b, zero), low, high);
+		const vf across = v_sqrt(v_max(v_set(square) - b * b, zero));
+		const vf u = along + v_set(reach) * v_loadm(side + i, in) * across + v_set(slack);
+		v_storem(bound + i, u, in);
+	}
+}
+
+static long
+above(long n, const float *x, float bar, int *out)
+{
+	long found = 0;
+
+	for (long i = 0; i < n; i += VL) {
+		const vm in = v_first(n - i), low = v_lt(v_loadm(x + i, in), v_set(bar));
+		unsigned high = v_bits(in) & ~v_bits(low);
+		for (; high; high &= high - 1) {
+			const long k = i + __builtin_ctz(high);
+			out[found] = (int)k;
+			found += x[k] >= bar; /* NaN is not */
+		}
+	}
+	return found;
+}
+
 /* ---- float64 ---- */
 
 /* Half as many lanes; sum + a b, the product of float32 being exact. */
@@ -356,6 +392,8 @@ const struct scan JOIN(scan_, KERN) = {
 	.bytes = bytes,
 #endif
 	.quantize = quantize,
+	.bounds = bounds,
+	.above = above,
 	.widen = widen,
 	.dot = dot,
 };

@@ -57,6 +57,15 @@ struct scan {
 	 * x[j] - step (byte[j] - bias) is returned. */
 	double (*quantize)(long d, const float *x, float step, int bias, uint8_t *byte);
 
+	/*
+	 * bound[i] = max(b least[i], b most[i]) + reach * side[i] * sqrt(max(square - b^2, 0)) +
+	 * slack, b = bound[i]; where least is inf and most -inf, it is -inf or, for b = 0, NaN.
+	 */
+	void (*bounds)(long n, float *bound, const float *least, const float *most,
+		       const float *side, float square, float reach, float slack);
+	/* The i with x[i] >= bar, in order; out: [n + 16]. How many. */
+	long (*above)(long n, const float *x, float bar, int *out);
+
 	/* a as float64; a product in float64, in an order of its own. */
 	void (*widen)(long d, const float *a, double *wide);
 	double (*dot)(long d, const double *a, const float *b);
