@@ -315,6 +315,17 @@ scale(long n, float a, const float *x, float *y)
 }
 
 static void
+times(long n, float a, const float *x, float *y)
+{
+	const vf s = v_set(a);
+
+	for (long i = 0; i < n; i += VL) {
+		vm m = v_first(n - i);
+		v_storem(y + i, v_loadm(y + i, m) * (s * v_loadm(x + i, m)), m);
+	}
+}
+
+static void
 exponential(long n, const float *x, float *y)
 {
 	for (long i = 0; i < n; i += VL) {
@@ -529,6 +540,103 @@ softmax(long n, float *x)
 
 	scale(n, 1 / sum, x, x);
 	return top + logf(sum);
+}
+
+static void
+partition(long n, const float *x, float *e, float out[3])
+{
+	const float top = max_row(n, x);
+	const vf shift = v_set(top);
+	vf sum = v_set(0), dot = v_set(0);
+
+	for (long i = 0; i < n; i += VL) {
+		vm m = v_first(n - i);
+		vf u = v_loadm(x + i, m), y = v_keep(v_exp_low(u - shift), m);
+		sum = sum + y;
+		dot = v_fma(y, u, dot);
+		v_storem(e + i, y, m);
+	}
+	out[0] = top;
+	out[1] = v_sum(sum);
+	out[2] = v_sum(dot);
+}
+
+/* x[i] among the k indices of out, of which `have` are there. */
+ALWAYS int
+insert(const float *x, int i, int k, int have, int *out)
+{
+	int j;
+
+	if (have == k && !(x[i] > x[out[k - 1]]))
+		return have;
+	j = have < k ? have++ : k - 1;
+	for (; j > 0 && x[i] > x[out[j - 1]]; j--)
+		out[j] = out[j - 1];
+	out[j] = i;
+	return have;
+}
+
+/* The k-th largest of the lanes' own largest is that of all. Of k vectors the first is largest. */
+ALWAYS float
+bound(const int k, long n, const float *x)
+{
+	const vf low = v_set(-INFINITY);
+	float lane[4 * VL];
+	vf top[4] = {low, low, low, low};
+
+	for (long i = 0; i < n; i += VL) {
+		vm m = v_first(n - i);
+		vf u = v_pick(m, v_loadm(x + i, m), low);
+#pragma GCC unroll 4
+		for (int j = 0; j < k; j++) {
+			vf least = v_min(top[j], u);
+			top[j] = v_max(top[j], u);
+			u = least;
+		}
+	}
+	for (int j = 0; j < k; j++)
+		v_store(lane + j * VL, top[j]);
+	for (int j = 0;; j++) {
+		int best = 0;
+		for (int i = 1; i < k * VL; i++)
+			best = lane[i] > lane[best] ? i : best;
+		if (j == k - 1)
+			return lane[best];
+		lane[best] = -INFINITY;
+	}
+}
+
+/*
+ * Whoever is not below the k-th largest value, in order, is inserted.  When there are many equals
+ * or a NaN this is no faster than inserting all, and as right.
+ */
+static void
+largest(long n, int k, const float *x, int *out)
+{
+	int have = 0;
+
+	if (k > 4 || n < 4 * VL) {
+		for (long i = 0; i < n; i++)
+			have = insert(x, (int)i, k, have, out);
+		return;
+	}
+	const vf t = v_set(k == 1   ? bound(1, n, x)
+			   : k == 2 ? bound(2, n, x)
+			   : k == 3 ? bound(3, n, x)
+				    : bound(4, n, x));
+	for (long i = 0; i < n; i += VL) {
+		vm m = v_first(n - i);
+		uint32_t in = v_bits(m) & ~v_bits(v_lt(v_loadm(x + i, m), t));
+		for (; in; in &= in - 1)
+			have = insert(x, (int)i + __builtin_ctz(in), k, have, out);
+	}
+	for (long i = 0; have < k; i++) { /* NaN among them: fewer than k may be left */
+		bool there = false;
+		for (int j = 0; j < have; j++)
+			there |= out[j] == i;
+		if (!there)
+			out[have++] = (int)i;
+	}
 }
 
 static void
@@ -780,10 +888,13 @@ const struct kern JOIN(kern_, KERN) = {
 	.attn = attn,
 	.attn_back = attn_back,
 	.attn_one = attn_one,
+	.largest = largest,
+	.partition = partition,
 	.softmax = softmax,
 	.dot = dot,
 	.axpy = axpy,
 	.scale = scale,
+	.times = times,
 	.sumsq = sumsq,
 	.adamw = adamw,
 	.exp = exponential,

@@ -76,11 +76,16 @@ struct kern {
 	void (*attn_one)(const struct kern_attn *s, int head, long n, const float *q,
 			 const float *k, long ldk, const float *v, float *y, float *scratch);
 
+	/* The k <= n largest of x, the largest first, ties (and NaN) to the lower index. */
+	void (*largest)(long n, int k, const float *x, int *out);
+	/* e = e^(x - max x) and, of these n, the maximum of x, sum e, and sum e x. */
+	void (*partition)(long n, const float *x, float *e, float out[3]);
 	/* x = softmax(x); the log of the normaliser (of e^x) is returned. */
 	float (*softmax)(long n, float *x);
 	float (*dot)(long n, const float *a, const float *b);
 	void (*axpy)(long n, float a, const float *x, float *y);  /* y += a x */
 	void (*scale)(long n, float a, const float *x, float *y); /* y = a x */
+	void (*times)(long n, float a, const float *x, float *y); /* y = y (a x) */
 	double (*sumsq)(long n, const float *x);
 	void (*adamw)(long n, const struct kern_adamw *o, float *w, const float *g, float *m,
 		      float *v);

@@ -2,12 +2,13 @@
 #include "base/task.h"
 #include "base/tick.h"
 #include "model/ffn.h"
+#include "model/lean.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-	ROWS = 256,	   /* tokens of a row task */
+	ROWS = ROUTE_ROWS, /* tokens of a row task */
 	LOGITS = 16 << 20, /* floats of logits at a time */
 	VOCAB_SLICES = 16, /* tasks that share out the embedding's rows */
 	PAD = 16	   /* floats beside rows whose length would share cache sets */
@@ -354,8 +355,11 @@ middle_rows(void *arg, long task, int worker)
 	for (long t = from; t < to; t++)
 		a->r2[t] = kern->rms(c, a->mid + t * c, p->l->norm2.w, SHAPE_EPS, a->n2 + t * c);
 	tick_to(tick, PART_ELEMENT);
-	route_rows(p->s, p->l, &a->plan, p->how->temperature, p->how->seed, p->how->step, p->layer,
-		   p->how->random, from, to, a->n2, worker);
+	if (a->plan.lean)
+		lean_rows(p->s, p->l, &a->plan, p->how->temperature, from, to, a->n2, worker);
+	else
+		route_rows(p->s, p->l, &a->plan, p->how->temperature, p->how->seed, p->how->step,
+			   p->layer, p->how->random, from, to, a->n2, worker);
 	tick_to(tick, PART_ROUTE);
 }
 
@@ -396,6 +400,7 @@ set_layer(struct pass *p, int layer)
 	p->before = layer == 0 ? NULL : &n->act[n->train ? layer - 1 : 0];
 	p->a->plan.experts = shape_extent(p->s, layer);
 	p->a->plan.in = p->w->in;
+	p->a->plan.lean = lean_can(p->s, &p->how->aux, p->how->random, p->how->back);
 	p->a->plan.seq = p->cache ? p->net->seq : p->seq;
 	p->a->plan.living = shape_living(p->s, layer);
 	p->a->plan.tokens = p->n;
@@ -413,6 +418,10 @@ forward_layer(struct pass *p)
 	} else {
 		task_run((long)p->batch * p->s->kv_heads, attend, p);
 	}
+	tick_start(&p->w->tick[0]);
+	if (p->a->plan.lean)
+		lean_start(p->s, p->l, &p->a->plan);
+	tick_to(&p->w->tick[0], PART_ROUTE);
 	task_run(row_tasks(p), middle_rows, p);
 	tick_start(&p->w->tick[0]);
 	route_sort(&p->a->plan);
@@ -639,8 +648,12 @@ middle_back(void *arg, long task, int worker)
 			w->dgate[t * k + j] = w->drow[plan->row[t * k + j]];
 	}
 	tick_to(tick, PART_ELEMENT);
-	route_back_rows(p->s, p->l, plan, p->how->temperature, &p->how->aux, p->how->scale,
-			p->how->random, w->dgate, from, to, p->a->n2, w->dn, worker);
+	if (plan->lean)
+		lean_back_rows(p->s, p->l, plan, p->how->temperature, w->dgate, from, to, p->a->n2,
+			       w->dn);
+	else
+		route_back_rows(p->s, p->l, plan, p->how->temperature, &p->how->aux, p->how->scale,
+				p->how->random, w->dgate, from, to, p->a->n2, w->dn, worker);
 	tick_to(tick, PART_ROUTE);
 	memset(gain, 0, (size_t)c * sizeof *gain);
 	memcpy(w->dmid + from * c, w->dx + from * c, (size_t)((to - from) * c) * sizeof(float));
@@ -703,6 +716,16 @@ enter_back(void *arg, long task, int worker)
 }
 
 static void
+lean_task(void *arg, long i, int worker)
+{
+	const struct pass *p = arg;
+
+	tick_start(&p->w->tick[worker]);
+	lean_grad(p->s, p->l, &p->a->plan, p->a->n2, p->how->add, i);
+	tick_to(&p->w->tick[worker], PART_ROUTE);
+}
+
+static void
 backward_layer(struct pass *p)
 {
 	const long n = p->n, c = p->s->dim, q = shape_qkv(p->s);
@@ -720,7 +743,11 @@ backward_layer(struct pass *p)
 			p->l->expert[e]->touched = true;
 	task_run(row_tasks(p), middle_back, p);
 	gain_sum(p, &p->l->norm2);
-	p->grads = 1 + route_grads(p->s, p->l, &p->a->plan, p->a->n2, add, p->grad + 1);
+	p->grads = 1;
+	if (p->a->plan.lean)
+		task_run(lean_grad_tasks(&p->a->plan), lean_task, p);
+	else
+		p->grads += route_grads(p->s, p->l, &p->a->plan, p->a->n2, add, p->grad + 1);
 	p->grad[0] = (struct grad){c, c, n, w->dmid, p->a->y, c, c, p->l->o.g, add};
 	task_run((long)p->batch * p->s->kv_heads + grad_blocks(p->grad, p->grads), attend_back, p);
 	route_grads_end(p->s, p->l, &p->a->plan, &p->how->aux, p->how->scale);

@@ -25,16 +25,19 @@ plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, l
 	p->start = arena_take(a, e + 1, sizeof *p->start);
 	p->importance = arena_take(a, e, sizeof *p->importance);
 	p->carried = arena_take(a, e, sizeof *p->carried);
+	p->margin = arena_take(a, n, sizeof *p->margin);
+	p->ik = arena_take(a, e, sizeof *p->ik);
+	p->keys = arena_take(a, (size_t)s->dim * (e + 32), sizeof *p->keys);
+	p->score = arena_take(a, n * k, sizeof *p->score);
+	p->dz = arena_take(a, n * k, sizeof *p->dz);
+	p->along = arena_take(a, n * k, sizeof *p->along);
+	p->mass = arena_take(a, (n + ROUTE_ROWS - 1) / ROUTE_ROWS * e, sizeof *p->mass);
 	p->hidden = arena_take(a, n * r, sizeof *p->hidden);
 	p->active = arena_take(a, n * r, sizeof *p->active);
 }
 
-/* The score of an empty slot: its probability is 0, and no number near it overflows. */
-#define EMPTY (-1e30f)
-
-/* out[i] = 1 / |row i|; rows of zeros give a large number, not infinity. */
-static void
-inverse_norms(long rows, long cols, const float *x, float *out)
+void
+route_inverse_norms(long rows, long cols, const float *x, float *out)
 {
 	for (long i = 0; i < rows; i++)
 		out[i] = 1 / sqrtf(kern->dot(cols, x + i * cols, x + i * cols) + 1e-12f);
@@ -74,7 +77,7 @@ hide_twins(const struct layer *l, struct plan *p, long from, long to)
 		const uint64_t h = route_hash(p->in[t], (p->first + t) % p->seq);
 		for (int i = 0; i < n; i++)
 			if (route_waits(l, twin[i], h))
-				p->z[t * e + twin[i]] = EMPTY;
+				p->z[t * e + twin[i]] = ROUTE_EMPTY;
 	}
 }
 
@@ -98,16 +101,16 @@ scores(const struct shape *s, const struct layer *l, struct plan *p, long from, 
 	}
 	if (!s->dense && s->router == ROUTER_COSINE) {
 		float *ik = task_scratch(worker, (size_t)e * sizeof *ik), ix;
-		inverse_norms(e, c, l->route.w, ik);
+		route_inverse_norms(e, c, l->route.w, ik);
 		for (long t = 0; t < rows; t++) {
-			inverse_norms(1, c, x + t * c, &ix);
+			route_inverse_norms(1, c, x + t * c, &ix);
 			for (long i = 0; i < e; i++)
 				z[t * e + i] *= ix * ik[i];
 		}
 	}
 	for (long i = 0; i < e && p->living < e; i++)
 		for (long t = 0; !l->expert[i] && t < rows; t++)
-			z[t * e + i] = EMPTY;
+			z[t * e + i] = ROUTE_EMPTY;
 	hide_twins(l, p, from, to);
 }
 
@@ -152,6 +155,18 @@ draw(const int *live, int n, int k, uint64_t seed, long step, int layer, long to
 		out[i] = live[out[i]];
 }
 
+static float
+margin(const struct plan *p, const float *q, const int *choice)
+{
+	float next = 0;
+
+	if (p->k > 1)
+		return q[choice[0]] - q[choice[1]];
+	for (int i = 0; i < p->experts; i++)
+		next = i != choice[0] && q[i] > next ? q[i] : next;
+	return q[choice[0]] - next;
+}
+
 void
 route_rows(const struct shape *s, const struct layer *l, struct plan *p, float temperature,
 	   uint64_t seed, long step, int layer, bool random, long from, long to, const float *x,
@@ -182,6 +197,7 @@ route_rows(const struct shape *s, const struct layer *l, struct plan *p, float t
 		for (int j = 0; j < k; j++)
 			gate[j] = random ? 0 : z[c[j]] * scale;
 		kern->softmax(k, gate);
+		p->margin[t] = margin(p, q, c);
 	}
 }
 
@@ -298,8 +314,10 @@ route_stat(const struct plan *p, struct route_stat *out)
 
 	for (int i = 0; i < e; i++)
 		share[i] = (float)p->count[i] / (float)(p->tokens * p->k);
+	for (long i = 0; p->lean && i < p->tokens; i += ROUTE_ROWS)
+		balance += (double)kern->dot(e, share, p->mass + i / ROUTE_ROWS * e);
 	for (long t = 0; t < p->tokens; t++) {
-		balance += (double)kern->dot(e, share, p->p + t * e);
+		balance += p->lean ? 0 : (double)kern->dot(e, share, p->p + t * e);
 		z += (double)p->lse[t] * (double)p->lse[t];
 		entropy += (double)p->entropy[t];
 	}
@@ -394,7 +412,7 @@ cosine_back(const struct shape *s, struct plan *p, const float *zrow, long t, co
 	const long c = s->dim;
 	float *dz = p->z + t * e, *along = p->p + t * e, ix, sum = 0;
 
-	inverse_norms(1, c, x, &ix);
+	route_inverse_norms(1, c, x, &ix);
 	for (int i = 0; i < e; i++) {
 		along[i] = dz[i] * zrow[i];
 		sum += along[i];
@@ -421,7 +439,7 @@ route_back_rows(const struct shape *s, const struct layer *l, struct plan *p, fl
 	dh = zrow + e;
 	slope = slopes(p, loss, scale, push, push + e);
 	if (cosine)
-		inverse_norms(e, c, l->route.w, ik);
+		route_inverse_norms(e, c, l->route.w, ik);
 	for (long t = from; t < to; t++) {
 		memcpy(zrow, p->z + t * e, (size_t)e * sizeof *zrow);
 		back_row(p, temperature, scale, &slope, random, t, dgate + t * p->k);
@@ -464,7 +482,7 @@ cosine_grads_end(const struct shape *s, struct layer *l, const struct plan *p)
 	for (long i = 0; i < e; i++) {
 		const float *k = l->route.w + i * c;
 		float sum = 0, ik;
-		inverse_norms(1, c, k, &ik);
+		route_inverse_norms(1, c, k, &ik);
 		for (long t = 0; t < p->tokens; t++)
 			sum += p->p[t * e + i];
 		kern->axpy(c, -sum * ik * ik, k, l->route.g + i * c);
@@ -482,7 +500,7 @@ ortho_grads(const struct layer *l, const struct tensor *w, int living, float wei
 	const float a = weight / (0.5f * (float)living * (float)(living - 1));
 	float norm[e];
 
-	inverse_norms(e, c, w->w, norm);
+	route_inverse_norms(e, c, w->w, norm);
 	for (long i = 0; i < e; i++)
 		for (long j = 0; l->expert[i] && j < e; j++) {
 			const float *wi = w->w + i * c, *wj = w->w + j * c;
@@ -502,7 +520,7 @@ route_grads_end(const struct shape *s, struct layer *l, struct plan *p,
 {
 	if (s->dense || s->router == ROUTER_RANDOM)
 		return;
-	if (s->router == ROUTER_COSINE)
+	if (s->router == ROUTER_COSINE && !p->lean)
 		cosine_grads_end(s, l, p);
 	if (loss->ortho != 0 && p->living > 1)
 		ortho_grads(l, s->router == ROUTER_MLP ? &l->route2 : &l->route, p->living,

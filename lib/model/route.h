@@ -40,9 +40,24 @@ struct plan {
 	double *importance; /* [E] mean p; made by route_even, as is the next */
 	double *carried;    /* [E] mean weight, 0 where it is not chosen: 1 in all */
 	bool even;	    /* both are of these tokens */
-	float *hidden;	    /* [N, R] of the mlp before GELU; on the way back its gradient */
-	float *active;	    /* [N, R] and after */
+	float *margin;	    /* [N] first choice's p less the second's; of K = 1, the next best's */
+	/* Of lean.h: then z and p are not made. */
+	bool lean;
+	float *ik, *keys;  /* [E] of a cosine router's keys 1 / length, [C, E] keys turned */
+	float *score;	   /* [N, K] z of the chosen */
+	float *dz, *along; /* [N K] by sorted row: of its score, times the lengths; times z */
+	float *mass;	   /* [N / ROUTE_ROWS, E] sums of p */
+	float *hidden;	   /* [N, R] of the mlp before GELU; on the way back its gradient */
+	float *active;	   /* [N, R] and after */
 };
+
+enum { ROUTE_ROWS = 256 }; /* tokens of a task */
+
+/* The score of an empty slot: its probability is 0, and no number near it overflows. */
+#define ROUTE_EMPTY (-1e30f)
+
+/* out[i] = 1 / |row i|; rows of zeros give a large number, not infinity. */
+void route_inverse_norms(long rows, long cols, const float *x, float *out);
 
 /* Lay a plan out (see arena_take) for at most this many experts and tokens. */
 void plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, long tokens);
@@ -112,7 +127,10 @@ void route_back_rows(const struct shape *s, const struct layer *l, struct plan *
 /* The products that make the router's weight gradients, at most two; their number. */
 int route_grads(const struct shape *s, struct layer *l, struct plan *p, const float *x, bool add,
 		struct grad *out);
-/* What the products leave out (ortho; cosine: the gradient through the keys' lengths). Serial. */
+/*
+ * What the products leave out (ortho; cosine, unless it is lean: the gradient through the keys'
+ * lengths). Serial.
+ */
 void route_grads_end(const struct shape *s, struct layer *l, struct plan *p,
 		     const struct route_loss *loss, float scale);
 

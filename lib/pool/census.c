@@ -57,21 +57,6 @@ census_clear(struct census *c)
 	}
 }
 
-/* How far the first choice's probability is above the next best's. */
-static float
-margin(const struct plan *p, long t)
-{
-	const float *q = p->p + t * p->experts;
-	const int first = p->choice[t * p->k];
-	float next = 0;
-
-	if (p->k > 1)
-		return q[first] - q[p->choice[t * p->k + 1]];
-	for (int i = 0; i < p->experts; i++)
-		next = i != first && q[i] > next ? q[i] : next;
-	return q[first] - next;
-}
-
 void
 census_add(struct census *c, int layer, const struct plan *p, const struct route_stat *stat,
 	   const float *loss, const unsigned char *hit)
@@ -89,7 +74,7 @@ census_add(struct census *c, int layer, const struct plan *p, const struct route
 			}
 		}
 		l->sum[e[0]].first++;
-		l->sum[e[0]].clear += margin(p, t) > 0.1f;
+		l->sum[e[0]].clear += p->margin[t] > 0.1f;
 		l->sum[e[0]].hits += hit[t];
 	}
 	l->tokens += p->tokens;
