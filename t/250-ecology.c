@@ -1,4 +1,5 @@
 #include "policy/tally.h"
+#include "policy/track.h"
 #include "tap.h"
 
 /* E against the settings that were published with one, and its corners. */
@@ -170,9 +171,79 @@ tally(void)
 	tally_free(&t);
 }
 
+/* The usages of one expert, beside one that has the rest; its deaths and revivals as a word. */
+static void
+followed(int window, const double *usage, int n, const char *want)
+{
+	struct track *t = track_new((struct track_rule){0.01, window});
+	char word[32] = "";
+
+	for (int i = 0; i < n; i++) {
+		struct policy_step s = {0};
+		for (int slot = 0; slot < 2; slot++) {
+			const struct policy_row r = {.step = i,
+						     .slot = slot,
+						     .expert = slot,
+						     .usage = slot ? usage[i] : 1 - usage[i],
+						     .accuracy = slot ? 0 : 0.5};
+			policy_step_add(&s, &r);
+		}
+		const struct track_layer *l = track_step(t, &s);
+		word[i] = l->deaths ? 'D' : l->revivals ? 'R' : l->dead ? 'd' : 'a';
+		is_long(l->active + l->dead, 2, "two experts");
+		is_real(l->accuracy, 0.5 * (1 - usage[i]), 1e-15, "the accuracy of both");
+		policy_step_free(&s);
+	}
+	is_text(word, want, "window %d", window);
+	track_free(t);
+}
+
+static void
+tracks(void)
+{
+	static const double u[] = {0.5, 0.009, 0.01, 0, 0, 0, 0.02, 0, 0.3, 0.3, 0.3};
+	const double sizes[] = {0.1, 0.2, 0.3, 0.4};
+	const int size[] = {2, 1};
+	struct policy_row r[4];
+	double usage[2];
+
+	followed(1, u, 11, "aDRDddRDRaa");
+	followed(2, u, 11, "aaaaDddddRa");
+	followed(3, u, 11, "aaaaaDddddR");
+	for (int i = 0; i < 4; i++)
+		r[i] = (struct policy_row){.slot = i, .usage = sizes[i]};
+	track_tiers(r, 4, 2, size, usage);
+	is_real(usage[0], 0.3, 1e-15, "usage of the first tier");
+	is_real(usage[1], 0.3, 1e-15, "of the second; who is in none counts in none");
+}
+
+/* An expert that moves to another slot keeps its state; one that is new in a slot does not. */
+static void
+newcomers(void)
+{
+	struct track *t = track_new((struct track_rule){0.01, 1});
+	const long expert[3] = {7, 8, 7};
+	const char *const want[3] = {"a death", "nobody dies of one who is new", "7 is new again"};
+	const struct track_layer *l;
+
+	for (int i = 0; i < 3; i++) {
+		struct policy_step s = {0};
+		const struct policy_row r = {
+			.step = i, .slot = 3 - i, .expert = expert[i], .usage = i == 1 ? 0.5 : 0};
+		policy_step_add(&s, &r);
+		l = track_step(t, &s);
+		is_long(l->deaths, i != 1, "%s", want[i]);
+		is_long(l->revivals, 0, "nobody revives");
+		policy_step_free(&s);
+	}
+	track_free(t);
+}
+
 int
 main(void)
 {
+	tracks();
+	newcomers();
 	control();
 	classes();
 	shares();

@@ -37,7 +37,7 @@ struct net_work {
 	float *dgain;	     /* [row tasks, C] parts of a norm's gradient */
 	float *spare;	     /* see struct ffn */
 	struct ffn_part *part;
-	float *loss;	      /* [N] */
+	float *loss, *best;   /* [N] */
 	unsigned char *hit;   /* [N] */
 	float *cosine, *sine; /* [seq, head / 2] */
 	int32_t *in, *out;    /* [N] */
@@ -121,6 +121,7 @@ work_take(struct net_work *w, struct arena *a, const struct shape *s, long n, in
 	w->rf = arena_take(a, N, sizeof(float));
 	w->logits = arena_take(a, (size_t)chunk_rows(s, n) * v, sizeof(float));
 	w->loss = arena_take(a, N, sizeof(float));
+	w->best = arena_take(a, N, sizeof(float));
 	w->hit = arena_take(a, N, 1);
 	w->in = arena_take(a, N, sizeof(int32_t));
 	w->out = arena_take(a, N, sizeof(int32_t));
@@ -472,6 +473,7 @@ row_loss(const struct pass *p, long t, float *z)
 	p->w->hit[t] = at == top;
 	lse = kern->softmax(v, z);
 	p->w->loss[t] = lse - at;
+	p->w->best[t] = top - lse;
 	if (p->how->back) {
 		kern->scale(v, scale, z, z);
 		z[target] -= scale;
@@ -907,6 +909,12 @@ const float *
 net_token_loss(const struct net *n)
 {
 	return n->work->loss;
+}
+
+const float *
+net_token_best(const struct net *n)
+{
+	return n->work->best;
 }
 
 const unsigned char *

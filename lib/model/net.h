@@ -67,6 +67,7 @@ void net_backward(struct net *n, const struct net_how *how);
 const struct plan *net_plan(const struct net *n, int layer);
 const float *net_token_loss(const struct net *n);
 const unsigned char *net_token_hit(const struct net *n);
+const float *net_token_best(const struct net *n); /* log-probability of the likeliest token */
 
 /*
  * Where the last forward first left the finite numbers: the layer (-1: the embedding) and the slot

@@ -153,6 +153,51 @@ head -c 900 trace.csv | gzip | head -c 150 >cut.csv.gz
 fails 1 "a trace cut short" moe-ecology census cut.csv.gz
 says 'cut.csv.gz' "is told"
 
+# --- flow of a trace, worked out by hand: tiers of 2 and 2 slots ---
+ok "flow" moe-ecology flow --tiers 2,2 -o out trace.csv
+cat >want <<'END'
+layer,from,to,samples,joint,conditional
+0,0,0,3,0.03,0.0303030303
+0,0,1,96,0.96,0.96969697
+0,1,0,1,0.01,1
+0,1,1,0,0,0
+1,0,0,25,0.25,0.5
+1,0,1,25,0.25,0.5
+1,1,0,25,0.25,0.5
+1,1,1,25,0.25,0.5
+END
+same out want "first to second choice by tier, of all and of the first's"
+moe-ecology flow trace.csv >out
+is "$(grep -c . out) $(sed -n 5p out)" "33 0,0,3,96,0.96,1" "without tiers by expert"
+# An even flow from everybody to everybody else: labels are exchangeable, and the joint share of
+# two tiers a and b of 4 experts is a b / 12, of tier a to itself a (a - 1) / 12.
+awk 'BEGIN { print "layer,rank,expert"; for (i = 0; i < 4; i++) for (j = 0; j < 4; j++)
+	if (i != j) printf "0,0,%d\n0,1,%d\n", i, j }' >even.csv
+moe-ecology flow --tiers 1,3 --shuffle 50 even.csv >out
+is "$(sed 1d out | cut -d, -f5,7,8 | tr '\n' ' ')" \
+	"0,0,0 0.25,0.25,0 0.25,0.25,0 0.5,0.5,0 " "shuffled labels of an even flow"
+moe-ecology flow --tiers 2,2 --shuffle 2000 --seed 3 trace.csv >out
+# 96 of 100 samples go 0 -> 3: with random labels both are of tier 0 in 1 of 6, apart in 2 of 3.
+is "$(awk -F, 'NR == 2 { d = $7 - (96 + 3 + 1) / 600; print (d < 0.02 && d > -0.02) }
+	NR == 3 { d = $7 - 2 / 6; print (d < 0.02 && d > -0.02) }' out | tr '\n' ' ')" "1 1 " \
+	"shuffled labels of one that is not"
+moe-ecology flow --tiers 2,2 --shuffle 2000 --seed 3 trace.csv >again
+same again out "the same seed draws the same labels"
+# Confidence: samples 0 to 99 of layer 0 at 0.00 to 0.99; easy above 0.7, hard below 0.4.
+awk -F, 'NR == 1 { print $0 ",confidence" } NR > 1 { print $0 "," $1 / 100 }' trace.csv >sure.csv
+ok "easy and hard" moe-ecology flow --tiers 1,3 --stats tiers -o out sure.csv
+is "$(sed -n '2,4p' tiers | tr '\n' ' ')" \
+	"0,0,1,1,0.96,0.5,0.302083333,0.375,, 0,1,3,2,0.04,0.5,0,1,, \
+0,all,4,3,1,0.5,0.29,0.4,1,1.18287054 " "by tier"
+moe-ecology flow --tiers 1,3 --stats more --easy 0.5 --hard 0.5 -o out sure.csv
+is "$(sed -n 4p more | cut -d, -f7,8)" "0.49,0.5" "with other limits"
+sed '4s/[^,]*$/1.5/' sure.csv >bad.csv
+fails 1 "a confidence above 1" moe-ecology flow bad.csv
+says 'bad.csv:4: column confidence: 1.5' "is told"
+awk -F, 'NR == 1 || $4 == 0' trace.csv >first.csv
+fails 1 "a trace without second choices" moe-ecology flow first.csv
+says 'first.csv: no second choice .rank 1. in layer 0' "is told"
+
 # --- census of a checkpoint ---
 awk 'BEGIN { for (i = 0; i < 900; i++) printf "%s ", i * i % 97 % 10 }' >text
 ok "a run" moe-train --dim 16 --heads 2 --hidden 16,8,16,8,8 --experts 5 --layers 2 --seq 16 \
@@ -171,6 +216,25 @@ awk -F, 'NR > 1 { printf "%d,%d,%.6f,%.6f,%s,%d\n", $1, $2, $3, $4, $5, $6 }' ck
 same out want "and that of --experts-csv, classes and all"
 moe-ecology census --batch 3 -j2 --tiers 2,3 $model text >out
 same out ckpt.csv "whatever the batch and the workers"
+moe-ecology flow --tiers 2,3 --stats ckpt.tiers $model text >want
+moe-ecology flow --experts 5 --tiers 2,3 --stats trace.tiers t.csv.gz >out
+same out want "its flow is that of its trace"
+is "$(cut -d, -f1-6,9- ckpt.tiers)" "$(cut -d, -f1-6,9- trace.tiers)" "tier by tier"
+
+# --- scan: what another temperature changes, and what it cannot ---
+ok "scan" moe-ecology scan --temperatures 1,0.2,3 -o out $model text
+loss=$(moe-train --eval $model text | sed -n 2p | cut -d, -f2)
+is "$(sed -n '2,5p' out | cut -d, -f3 | uniq)" "$loss" "the model's own first, and once more"
+is "$(sed -n 2,3p out)" "$(sed -n 4,5p out)" "the same temperature is the same"
+is "$(awk -F, 'NR > 1 && $2 == 0 { print $9 + $10 }' out | uniq)" 0 \
+	"in the first layer no choice moves"
+is "$(awk -F, '$2 == 0 { e[$1] = $7; w[$1] = $8; l[$1] = $3 } END {
+	print (e[0.2] < e[1]), (e[1] < e[3]), (w[0.2] > w[1]), (w[1] > w[3]), l[0.2] != l[1]
+	}' out)" \
+	"1 1 1 1 1" "entropy rises with it, the first weight falls, the loss changes"
+fails 2 "a temperature that is none" moe-ecology scan --temperatures 1,,2 $model text
+says 'temperatures: "" is not a number' "is told"
+
 fails 1 "tiers that do not sum" moe-ecology census --tiers 2,2 $model text
 says 'run/ckpt.safetensors: 5 experts in layer 0 \(expected 4, the sum of --tiers\)' "are told"
 is "$(moe-ecology e $model 2>err | cut -d, -f2,3 | sort -u)" "1,nan
@@ -182,22 +246,87 @@ ok "a dense run" moe-train --dense --dim 16 --heads 2 --hidden 16 --seq 16 --bat
 fails 1 "its census" moe-ecology census dense/ckpt.safetensors text
 says 'dense' "is refused"
 
+# --- track and compare: a run of three censuses made here ---
+mkdir one two
+cat >one/experts.csv <<'END'
+step,layer,slot,expert,born,usage,accuracy
+10,0,0,0,0,0.5,0.5
+10,0,1,1,0,0.484375,0.25
+10,0,2,2,0,0.015625,1
+20,0,0,0,0,0.75,0.4
+20,0,1,1,0,0.25,0.4
+20,0,2,2,0,0,0
+30,0,0,0,0,0.5,0.5
+30,0,1,1,0,0.25,0.5
+30,0,2,2,0,0.25,0.5
+END
+ok "track" moe-ecology track --tiers 1,2 --stats stats --last 2 -o out one
+cat >want <<'END'
+step,layer,experts,active,dead,deaths,revivals,accuracy,t0,t1,used,depth
+10,0,3,3,0,0,0,0.38671875,0.5,0.5,2,2
+20,0,3,2,1,1,0,0.400000006,0.75,0.25,2,1.75476535
+30,0,3,3,0,0,1,0.5,0.5,0.5,2,2
+END
+same out want "who died and came back"
+cat >want <<'END'
+layer,figure,censuses,mean,sd,least,most,range
+0,accuracy,2,0.450000003,0.0707106739,0.400000006,0.5,0.099999994
+0,dead,2,0.5,0.707106781,0,1,1
+0,active,2,2.5,0.707106781,2,3,1
+0,t0,2,0.625,0.176776695,0.5,0.75,0.25
+0,t1,2,0.375,0.176776695,0.25,0.5,0.25
+END
+same stats want "how stable the last two were"
+moe-ecology track --window 2 one/experts.csv >out
+is "$(column out deaths | tr '\n' ' ')" "0 0 0 " "one low census is no death to a window of two"
+moe-ecology track --dead 0.3 one >out
+is "$(column out dead | tr '\n' ' ')" "1 2 2 " "another limit"
+sed 's/^30,0,\(.\),\(.\),0,0.5,/30,0,\1,\2,0,0.25,/; s/^30,0,1,1,0,0.25,/30,0,1,1,0,0.5,/' \
+	one/experts.csv >two/experts.csv
+printf 'step,domain,loss,val_loss\n10,a,3,\n30,a,2,2.5\n' >one/loss.csv
+printf 'step,domain,loss,val_loss\n10,a,3,2.75\n30,a,2.5,\n' >two/loss.csv
+ok "compare" moe-ecology compare --tiers 1,2 --stats pairs -o out one two
+cat >want <<END
+run,layer,loss,val_loss,accuracy,pure_core,broad_core,weak_core,edge,noise,dead,active,gini,depth,\
+t0,t1
+one,0,2,2.5,0.5,3,0,0,0,0,0,3,0.166666667,2,0.5,0.5
+two,0,2.5,2.75,0.5,3,0,0,0,0,0,3,0.166666667,1.75476535,0.25,0.75
+mean,0,2.25,2.625,0.5,3,0,0,0,0,0,3,0.166666667,1.87738268,0.375,0.625
+sd,0,0.353553391,0.176776695,0,0,0,0,0,0,0,0,0,0.173407084,0.176776695,0.176776695
+END
+same out want "how runs ended, with mean and sd"
+is "$(tail -n 1 pairs)" "one,two,0,0,0.25,0" \
+	"other tiers at the same accuracy, and no more than other names"
+fails 1 "tiers too few for a run" moe-ecology track --tiers 1,1 one
+says 'slot 2 in layer 0 \(expected it below 2, the sum of --tiers\)' "are told"
+fails 1 "a run without a census" moe-ecology compare one three
+says '^moe-ecology: three: ' "is told"
+sed '3s/0.48/1.48/' one/experts.csv >bad.csv
+fails 1 "a usage above 1" moe-ecology track bad.csv
+says 'bad.csv:3: .*usage' "is told"
+ok "a real run's track" moe-ecology track --tiers 2,3 run
+ok "and end" moe-ecology compare --tiers 2,3 --stats pairs run run
+
 # --- usage, full disks ---
 for words in '' 'cencus x' 'e -T 3' 'e -T 3 x' 'e -T 0 -H 1 -O 1 -B 1' 'e -T 3 -H -1 -O 1 -B 1' \
 	'e -T 3 -H 1 -O 1 -B 1 -C 1' 'e --tiers 1,2 -T 3 -H 1 -O 1 -B 1' 'census' 'census a b c' \
 	'census -T 3 x' 'census --tiers 1,2 --experts 4 x' 'census --experts 4 a b' \
-	'census --experts 0 x' '--nothing'; do
+	'census --experts 0 x' '--nothing' 'flow' 'flow --last 3 x' 'flow --shuffle 1 x' 'scan x' \
+	'track one two' 'track --window 0 one' 'compare' 'compare --last 2 one'; do
 	fails 2 "wrong usage: $words" moe-ecology $words </dev/null
 	says '^moe-ecology: .*\(.*\)$' "one line says so"
 done
 for words in '-h' 'e -T 3 -H 1 -O 1 -B 1' 'census trace.csv' \
-	'census --stats /dev/full trace.csv'; do
+	'census --stats /dev/full trace.csv' 'flow trace.csv' 'flow --stats /dev/full trace.csv' \
+	'track one' 'track --stats /dev/full one' 'compare one two' \
+	'compare --stats /dev/full one two' 'scan run/ckpt.safetensors text'; do
 	fails 1 "full disk: $words" sh -c 'exec moe-ecology $1 >/dev/full' sh "$words"
 	says '^moe-ecology: .*(No space left|write error)' "is noticed"
 done
 
 # --- the manual's examples ---
 mkdir RUN
+cp one/experts.csv RUN
 gzip <trace.csv >RUN/trace.csv.gz
 sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE/s/^\.Dl \$ //p' "$root/man/moe-ecology.1" >examples
 ok "the manual has examples" test -s examples
