@@ -32,8 +32,8 @@ static const struct opt ambient[] = {
 	ROW("jobs", 'j', OPT_INT, workers, 1, 256, "N", "workers; else one per processor"),
 	ROW("verbose", 'v', OPT_FLAG, verbose, 0, 1, NULL, "progress, also when not on a terminal"),
 	ROW("ckpt-every", 0, OPT_LONG, ckpt_every, 1, 0x1p40, "STEPS", "between checkpoints"),
-	ROW("decisions", 0, OPT_TEXT, decisions, 0, 0, "hold",
-	    "stop before a step's events, for moe-market apply"),
+	ROW("decisions", 0, OPT_TEXT, decisions, 0, 0, "FIFO|hold",
+	    "take events from a pipe; or stop before each step's, for moe-market apply"),
 	ROW("timing", 0, OPT_TEXT, timing, 0, 0, "FILE", "CSV of each step's seconds by part"),
 	ROW("loss-csv", 0, OPT_TEXT, csv[RUN_LOSS], 0, 0, "FILE", "instead of RUN/loss.csv"),
 	ROW("experts-csv", 0, OPT_TEXT, csv[RUN_EXPERTS], 0, 0, "FILE",
@@ -485,8 +485,6 @@ use_data(const struct opt_many *words)
 		return usage("no run directory (expected -o RUN)");
 	if (args.recipe.data.n == 0)
 		return usage("no data (expected [NAME=]DATA[@STEP])");
-	if (args.decisions && strcmp(args.decisions, "hold") != 0)
-		return usage("--decisions \"%.60s\" (expected hold)", args.decisions);
 	if (args.decisions && args.recipe.dense)
 		return usage("--dense has no population for --decisions");
 	return train();

@@ -303,6 +303,10 @@ words 5000 1 >text
 ok "a run is decided from outside" sh -e ./example
 is "$(sed 1d held/events.csv | cut -d, -f1 | uniq | tr '\n' ' ')" "30 40 " \
 	"at each of its market steps"
+sed -n '/^\$ cat >policy.pl/,/^\.Ed/{/^\.Ed/d;s/^\$ //;s/\\e/\\/;p}' "$root/man/moe-market.1" \
+	>example
+ok "a policy of one's own is asked" timeout 100 sh -e ./example
+is "$(sed 1d own/events.csv | cut -d, -f1 | uniq | tr '\n' ' ')" "5 10 15 20 " "at each census"
 sed -n '/^\.Sh EXAMPLES/,/^\.Ed/p' "$root/man/moe-events.5" | grep '^[s5]' >events.example
 moe-market runs events.example >out
 is "$(sed -n 2p out)" "events.example,0,0,510,,1,1,1,0" "the example of events is one"

@@ -153,6 +153,12 @@ err:
 	return NULL;
 }
 
+struct file *
+file_from(int fd, const char *name)
+{
+	return file_new(name, fd, false);
+}
+
 /* More into buf, behind what is there; bytes added, 0 at the end, -1. */
 static ssize_t
 fill(struct file *f)

@@ -14,6 +14,7 @@
 struct file; /* one direction, buffered */
 
 struct file *file_open(const char *name); /* for reading; NULL on failure */
+struct file *file_from(int fd, const char *name); /* an open descriptor, now the file's */
 /* Up to n bytes; fewer only at the end; -1 on a read error or a cut or damaged gzip stream. */
 ssize_t file_read(struct file *f, void *buf, size_t n);
 /* What there is, at least one byte, without waiting for n: for pipes. 0 at the end. */

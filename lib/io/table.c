@@ -198,7 +198,12 @@ next_row(struct table *t)
 struct table *
 table_open(const char *name)
 {
-	struct file *f = file_open(name);
+	return table_from(file_open(name));
+}
+
+struct table *
+table_from(struct file *f)
+{
 	struct table *t;
 	int r;
 	if (!f)

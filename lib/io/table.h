@@ -15,6 +15,8 @@
 struct table; /* a CSV being read */
 
 struct table *table_open(const char *name); /* reads the header; NULL with a message on failure */
+struct table *
+table_from(struct file *f); /* the same of a file, now the table's; NULL may be given */
 int table_column(const struct table *t, const char *name);  /* index, -1 if absent (no message) */
 int table_require(const struct table *t, const char *name); /* index, -1 with a message if absent */
 int table_columns(const struct table *t);

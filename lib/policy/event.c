@@ -163,19 +163,40 @@ find_columns(struct policy_history *h)
 struct policy_history *
 policy_history_open(const char *name)
 {
-	struct table *t = table_open(name);
+	return policy_history_from(file_open(name));
+}
+
+struct policy_history *
+policy_history_from(struct file *f)
+{
+	char *name = f ? mem_copy(file_name(f)) : NULL;
+	struct table *t = table_from(f);
 	struct policy_history *h;
 
-	if (!t)
+	if (!t) {
+		free(name);
 		return NULL;
+	}
 	h = mem_zero(1, sizeof *h);
 	h->t = t;
-	h->name = mem_copy(strcmp(name, "-") ? name : "standard input");
+	h->name = name;
 	h->last = -1;
 	if (find_columns(h) == 0)
 		return h;
 	policy_history_close(h);
 	return NULL;
+}
+
+bool
+policy_history_counted(const struct policy_history *h)
+{
+	return h->column[LEFT] >= 0;
+}
+
+bool
+policy_history_waits(const struct policy_history *h)
+{
+	return !h->pending && !table_ready(h->t);
 }
 
 void
@@ -336,7 +357,7 @@ check_order(const struct policy_history *h, const struct policy_event *v, long l
 int
 policy_history_next(struct policy_history *h, struct policy_events **e)
 {
-	const bool counted = h->column[LEFT] >= 0;
+	const bool counted = policy_history_counted(h);
 
 	policy_events_clear(&h->now);
 	*e = &h->now;

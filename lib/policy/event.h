@@ -64,6 +64,11 @@ int policy_events_write(const struct policy_events *e, struct row *w);
 struct policy_history;
 
 struct policy_history *policy_history_open(const char *name);
+struct policy_history *
+policy_history_from(struct file *f); /* now the history's; NULL may be given */
+bool policy_history_counted(const struct policy_history *h); /* has the column left */
+/* Whether the next call may have to wait. */
+bool policy_history_waits(const struct policy_history *h);
 /* 1 and the events of a step, which hold until the next call; 0 at the end; -1 with a message. */
 int policy_history_next(struct policy_history *h, struct policy_events **e);
 void policy_history_close(struct policy_history *h); /* NULL is harmless */

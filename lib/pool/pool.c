@@ -216,25 +216,6 @@ check_layer(const struct census_map *m, struct policy_events *e, int layer)
 		       e->step, layer, living, least);
 }
 
-static int
-check(const struct param *p, struct policy_events *e)
-{
-	struct census_map m;
-	int status = 0;
-
-	e->line = 0;
-	map_open(&m, p);
-	for (int i = 0; i < e->n && status == 0; i++) {
-		status = check_event(&m, &e->v[i]);
-		if (status != 0)
-			e->line = e->v[i].line;
-	}
-	for (int l = 0; l < p->shape.layers && status == 0; l++)
-		status = check_layer(&m, e, l);
-	map_close(&m);
-	return status;
-}
-
 /* ---- who is nearest ---- */
 
 /* The router's tensor with a row per expert. */
@@ -631,10 +612,29 @@ carry_out(struct param *p, struct policy_event *v, uint64_t seed)
 }
 
 int
+pool_check(struct param *p, struct policy_events *e)
+{
+	struct census_map m;
+	int status = 0;
+
+	fill_in(p, e);
+	e->line = 0;
+	map_open(&m, p);
+	for (int i = 0; i < e->n && status == 0; i++) {
+		status = check_event(&m, &e->v[i]);
+		if (status != 0)
+			e->line = e->v[i].line;
+	}
+	for (int l = 0; l < p->shape.layers && status == 0; l++)
+		status = check_layer(&m, e, l);
+	map_close(&m);
+	return status;
+}
+
+int
 pool_apply(struct param *p, struct policy_events *e, uint64_t seed)
 {
-	fill_in(p, e);
-	if (check(p, e) != 0)
+	if (pool_check(p, e) != 0)
 		return -1;
 	for (int i = 0; i < e->n; i++)
 		carry_out(p, &e->v[i], seed);

@@ -37,6 +37,8 @@
  * and e->line is the line of the event at fault.
  */
 int pool_apply(struct param *p, struct policy_events *e, uint64_t seed);
+/* The same without carrying them out. */
+int pool_check(struct param *p, struct policy_events *e);
 
 /* Twins whose router rows point in ways with a cosine below this are twins no more. */
 void pool_part(struct param *p, double cosine);

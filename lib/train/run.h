@@ -27,12 +27,14 @@ char *run_path(const char *dir, const char *name);
  */
 int run_open(struct run *r, const char *dir, char *const elsewhere[RUN_CSVS],
 	     const bool wanted[RUN_CSVS], const char *marks);
-bool run_new(const struct run *r, enum run_csv i); /* has no header yet */
+bool run_new(const struct run *r, enum run_csv i);   /* has no header yet */
+bool run_piped(const struct run *r, enum run_csv i); /* is no file that a resumed run cuts */
 /* Flush one to the system, for readers. */
 int run_flush(struct run *r, enum run_csv i);
 /* How far each has been flushed: "NAME BYTES CRC32" lines, freed by free(). */
 char *run_marks(const struct run *r);
-int run_sync(struct run *r); /* flush and fdatasync all */
+/* Flush and fdatasync all; a pipe that has broken is not told here, but by the next flush. */
+int run_sync(struct run *r);
 int run_close(struct run *r);
 
 #endif

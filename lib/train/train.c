@@ -6,6 +6,8 @@
 #include "data/tokens.h"
 #include "io/trace.h"
 #include "model/ffn.h"
+#include "pool/pool.h"
+#include "train/decisions.h"
 #include "train/eval.h"
 #include "train/site.h"
 #include "train/state.h"
@@ -39,9 +41,10 @@ struct loop {
 	struct census *census;
 	struct run run;
 	struct file *timing;
-	long step; /* steps done */
-	bool due;  /* the step's census and events are still to come */
-	bool open; /* the step has something that no checkpoint has */
+	struct decisions *decisions; /* NULL: none come by pipe */
+	long step;		     /* steps done */
+	bool due;		     /* the step's census and events are still to come */
+	bool open;		     /* the step has something that no checkpoint has */
 	int32_t *in, *out;
 	double *load; /* [sum of E] rows per expert in this step, for the bias */
 	double *val_loss;
@@ -226,10 +229,29 @@ save_held(struct loop *l, const char *before, bool rows)
 	return status;
 }
 
+/* Who decides begins anew when the run does: with a header, which is not counted twice. */
+static int
+greet(struct loop *l)
+{
+	struct file *f = l->run.file[RUN_EXPERTS];
+	struct row w = {.f = f};
+	uint64_t bytes;
+	uint32_t crc;
+
+	if (!run_piped(&l->run, RUN_EXPERTS))
+		return 0;
+	file_tallied(f, &bytes, &crc);
+	if (row_header(&w, policy_row_columns) != 0 || file_flush(f) != 0)
+		return -1;
+	file_tally(f, bytes, crc);
+	return 0;
+}
+
 static int
 open_csvs(struct loop *l, const char *marks)
 {
 	const bool wanted[RUN_CSVS] = {true, true, true, true, l->r->trace};
+	bool begun; /* the census had a header before */
 	char *loss = mem_copy("step,domain,tokens,loss,val_loss,lr,grad_norm,load_balance,"
 			      "load_balance_weighted,z,z_weighted,entropy,entropy_weighted,"
 			      "balance,balance_weighted,ortho,ortho_weighted");
@@ -243,13 +265,14 @@ open_csvs(struct loop *l, const char *marks)
 		loss = more;
 	}
 	head[RUN_LOSS] = loss;
+	begun = !bad && !run_new(&l->run, RUN_EXPERTS);
 	for (int i = 0; i < RUN_CSVS && !bad; i++)
 		if (wanted[i] && run_new(&l->run, (enum run_csv)i))
 			bad = (i == RUN_TRACE ? trace_header(&l->run.row[i])
 					      : row_header(&l->run.row[i], head[i])) ||
 			      run_flush(&l->run, (enum run_csv)i);
 	free(loss);
-	return bad ? -1 : 0;
+	return bad || (l->decisions && begun && greet(l) != 0) ? -1 : 0;
 }
 
 /* Events that others carried out on the checkpoint, onto the table. */
@@ -578,16 +601,70 @@ shifted(const struct loop *l)
 	return phase > 0 && l->step >= from + window && l->step < from + 2 * window;
 }
 
-/* Act on the window, or leave that to others. */
+/* Whether the recipe has a policy. */
+static bool
+decides(const struct loop *l)
+{
+	return l->r->lifecycle != LIFE_NONE || l->r->prune.kind;
+}
+
+/* At a step that is none of the policy's, the run would not write down that nothing happens. */
+static void
+drop_keeps(struct policy_events *e)
+{
+	int n = 0;
+
+	for (int i = 0; i < e->n; i++)
+		if (e->v[i].kind != POLICY_KEEP)
+			e->v[n++] = e->v[i];
+	e->n = n;
+}
+
+/* What others decide who have just read the census: 1 and possible events; 0 when stopped; -1. */
+static int
+ask(struct loop *l, const struct verdict *v, struct policy_events **e)
+{
+	const int census = run_piped(&l->run, RUN_EXPERTS) ? file_fd(l->run.file[RUN_EXPERTS]) : -1;
+	int got = decisions_next(l->decisions, l->step, census, l->t->stop, e);
+
+	if (got <= 0)
+		return got;
+	if (decides(l) && !v->events)
+		drop_keeps(*e);
+	if (pool_check(l->param, *e) == 0)
+		return 1;
+	return (*e)->line ? err_in("%s:%ld", decisions_name(l->decisions), (*e)->line) : -1;
+}
+
+/* The run goes on from before the census, whose readers are gone or said what cannot be. */
+static enum train_end
+ask_later(struct loop *l, int got, const char *before)
+{
+	char *why = got < 0 ? mem_copy(err_text()) : NULL;
+
+	if (save_held(l, before, false) != 0)
+		got = -1;
+	else if (why)
+		err_set("%s; step %ld is checkpointed and awaits its decisions", why, l->step);
+	free(why);
+	return got < 0 ? TRAIN_FAILED : TRAIN_STOPPED;
+}
+
+/* What the run itself decides, or others, now or later. */
 static enum train_end
 act(struct loop *l, struct verdict *v, const char *before)
 {
-	const bool decided = l->r->lifecycle != LIFE_NONE || l->r->prune.kind;
+	struct policy_events *e = v->events;
 
-	if (l->t->decisions && (v->events || !decided))
+	if (l->decisions) {
+		const int got = ask(l, v, &e);
+		if (got <= 0)
+			return ask_later(l, got, before);
+	} else if (l->t->decisions && (v->events || !decides(l))) {
 		return save_held(l, before, true) == 0 ? TRAIN_HELD : TRAIN_FAILED;
+	}
 	verdict_remember(v, l->r, l->param);
-	return !v->events || carry_out(l, v->events) == 0 ? TRAIN_DONE : TRAIN_FAILED;
+	return !e || carry_out(l, e) == 0 ? TRAIN_DONE : TRAIN_FAILED;
 }
 
 /* The window's tables, and what follows from them. */
@@ -598,9 +675,12 @@ census(struct loop *l)
 	char *before = run_marks(&l->run);
 	enum train_end end = TRAIN_FAILED;
 
-	if (verdict_pass(&v, l->r, l->census, l->param, l->step, shifted(l)) == 0 &&
-	    write_census(l, &v.rows) == 0)
-		end = act(l, &v, before);
+	if (verdict_pass(&v, l->r, l->census, l->param, l->step, shifted(l)) == 0) {
+		if (write_census(l, &v.rows) == 0)
+			end = act(l, &v, before);
+		else if (l->decisions)
+			end = ask_later(l, -1, before);
+	}
 	census_clear(l->census);
 	verdict_free(&v);
 	free(before);
@@ -790,6 +870,7 @@ loop_free(struct loop *l)
 	net_free(l->net);
 	param_free(l->param);
 	census_free(l->census);
+	decisions_close(l->decisions);
 	schedule_close(&l->data);
 	site_close(&l->site);
 }
@@ -804,6 +885,9 @@ run(struct loop *l)
 	if (recipe_check(l->r) != 0 || data_open(l) != 0 || site_lock(&l->site) != 0)
 		return TRAIN_FAILED;
 	l->ckpt = run_path(l->t->dir, "ckpt.safetensors");
+	if (l->t->decisions && strcmp(l->t->decisions, "hold") != 0 &&
+	    !(l->decisions = decisions_open(l->t->decisions)))
+		return TRAIN_FAILED;
 	if ((file_exists(l->ckpt) ? with_ckpt(l, l->ckpt, resume) : begin(l)) != 0)
 		return TRAIN_FAILED;
 	if (!l->param)

@@ -19,13 +19,18 @@ struct train_progress {
 	double flops;	       /* per second, of this step */
 };
 
+/*
+ * Decisions are taken by the run itself if decisions is NULL; by others while the run is not
+ * running, TRAIN_HELD, if it is "hold" (see apply.h); else at the other end of the pipe of that
+ * name (see decisions.h), which has read the census from where csv[RUN_EXPERTS] goes.
+ */
 struct train {
 	struct recipe *recipe;
 	struct opt_table *table; /* of which the recipe's rows are part */
 	const char *dir;
 	char *csv[RUN_CSVS]; /* elsewhere than in dir; NULL: in dir */
 	long ckpt_every;
-	const char *decisions;		   /* "hold": others take them; NULL: the run does */
+	const char *decisions;		   /* who takes them: see below */
 	const char *timing;		   /* CSV of seconds by part; NULL for none */
 	const volatile sig_atomic_t *stop; /* not 0: checkpoint and return TRAIN_STOPPED */
 	void (*ready)(void *arg, const struct shape *s, long step); /* before the first step */
@@ -33,7 +38,6 @@ struct train {
 	void *arg;
 };
 
-/* Held: a checkpoint awaits its step's events, see apply.h. */
 enum train_end { TRAIN_FAILED = -1, TRAIN_DONE, TRAIN_STOPPED, TRAIN_HELD };
 
 /* TRAIN_FAILED with a message; what was checkpointed stays good. */
