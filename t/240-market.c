@@ -405,9 +405,9 @@ switches(void)
 	market_check(&m);
 	is_long(market_needs(&m, false), ROW_DEMAND | ROW_QUALITY,
 		"what is not computed is not needed");
-	m.without = "price";
+	m.without = "prices";
 	is_long(market_check(&m), -1, "what is no mechanism of the market is refused");
-	ok(strstr(err_text(), "--without \"price\" (expected birth|death|"), "with a list");
+	ok(strstr(err_text(), "--without \"prices\" (expected birth|death|"), "with a list");
 	m.without = "birth,,death";
 	is_long(market_check(&m), -1, "so is nothing");
 	m = market(MARKET_C);

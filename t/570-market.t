@@ -134,6 +134,30 @@ done
 ok "random router" train -j1 --router random -o random
 ok "a checkpoint with empty slots is evaluated" moe-train --eval one/ckpt.safetensors a.txt
 
+# --- each of the eighteen ---
+all='birth death replacement fitness quality demand cost exclusivity threshold inheritance mutation
+	width migration grace adaptive-grace warm-up dormancy price'
+is "$(echo $all | wc -w)" 18 "mechanisms"
+moe-train $plain --steps 40 --lifecycle market $rules --interval 5 --fitness C --adaptive-grace \
+	--dormancy --bias-rate 0.01 -j1 -o full a.txt b.txt@20
+for word in $all; do
+	ok "--without $word" moe-train $plain --steps 40 --lifecycle market $rules --interval 5 \
+		--fitness C --adaptive-grace --dormancy --bias-rate 0.01 --without $word \
+		-j1 -o "without/$word" a.txt b.txt@20
+done
+off() {
+	moe-train $plain --steps 40 --lifecycle market $rules --interval 5 --fitness C \
+		--adaptive-grace "$@" -j1 -o off a.txt b.txt@20
+	echo $(cksum <off/loss.csv)
+	rm -rf off
+}
+is "$(cksum <without/dormancy/loss.csv)" "$(off --bias-rate 0.01)" \
+	"--without dormancy is a run without --dormancy"
+is "$(cksum <without/price/loss.csv)" "$(off --dormancy)" \
+	"--without price is one without --bias-rate"
+is "$(cmp full/loss.csv without/dormancy/loss.csv >/dev/null; echo $?) $(
+	cmp full/loss.csv without/price/loss.csv >/dev/null; echo $?)" "1 1" "both do something"
+
 # --- none ---
 moe-train $plain --census-every 5 -j1 -o none a.txt b.txt@100
 moe-train $plain --census-every 5 -j1 --lifecycle none --kappa 3 --slots 9 -o none2 a.txt b.txt@100
@@ -159,6 +183,8 @@ refused '^moe-train: --market-min 1 \(expected 0, or at least --top-k, 2\)' \
 	"layers below top-k" --experts 5 --market-min 1
 refused '^moe-train: --router random has no choice' "a bias on chance" --router random \
 	--bias-rate 0.1
+refused '^moe-train: --without "prices" \(expected birth\|.*\|dormancy\|price\)' \
+	"a mechanism that is none" --without prices
 refused '^moe-train: --migration lets layers shrink' "migration alone" --migration
 is "$(ls -d refused 2>/dev/null)" "" "nothing is left of them"
 done_testing

@@ -13,7 +13,7 @@
 
 struct file; /* one direction, buffered */
 
-struct file *file_open(const char *name); /* for reading; NULL on failure */
+struct file *file_open(const char *name);	  /* for reading; NULL on failure */
 struct file *file_from(int fd, const char *name); /* an open descriptor, now the file's */
 /* Up to n bytes; fewer only at the end; -1 on a read error or a cut or damaged gzip stream. */
 ssize_t file_read(struct file *f, void *buf, size_t n);

@@ -24,12 +24,14 @@ enum mechanism {
 	MIGRATION = 1 << 12,
 	GRACE = 1 << 13,
 	ADAPTIVE = 1 << 14,
-	WARMUP = 1 << 15
+	WARMUP = 1 << 15,
+	DORMANCY = 1 << 16,
+	PRICE = 1 << 17
 };
 static const char *const mechanisms[] = {
 	"birth",     "death",	    "replacement",    "fitness",     "quality",	 "demand",
 	"cost",	     "exclusivity", "threshold",      "inheritance", "mutation", "width",
-	"migration", "grace",	    "adaptive-grace", "warm-up"};
+	"migration", "grace",	    "adaptive-grace", "warm-up",     "dormancy", "price"};
 enum { MECHANISMS = sizeof mechanisms / sizeof *mechanisms };
 
 /* Fair shares of demand, share of the mean loss, fair shares of clear first choices. */
@@ -147,6 +149,18 @@ static bool
 off(const struct market *m, enum mechanism which)
 {
 	return m->off & which;
+}
+
+bool
+market_dormancy(const struct market *m)
+{
+	return !off(m, DORMANCY);
+}
+
+bool
+market_price(const struct market *m)
+{
+	return !off(m, PRICE);
 }
 
 static bool

@@ -52,6 +52,10 @@ int market_rows(struct opt *row, size_t at);
 /* After the options are read: what they cannot say alone. -1 with a message. */
 int market_check(struct market *m);
 
+/* Mechanisms that are the trainer's: whether `without` leaves them. After market_check. */
+bool market_dormancy(const struct market *m);
+bool market_price(const struct market *m);
+
 /* Columns of the census (enum row_column) without which the market cannot value, or decide. */
 unsigned market_needs(const struct market *m, bool decide);
 /* Those that it uses where they are. */

@@ -302,10 +302,18 @@ recipe_shape(const struct recipe *r, int vocab, struct shape *out)
 	return shape_set(out, r->experts.n, r->experts.v, r->hidden.n, r->hidden.v);
 }
 
+double
+recipe_bias_rate(const struct recipe *r)
+{
+	return r->lifecycle == LIFE_MARKET && !market_price(&r->market) ? 0 : r->bias_rate;
+}
+
 struct optim
 recipe_optim(const struct recipe *r)
 {
-	return (struct optim){r->beta1, r->beta2, r->eps, r->wd, r->clip, r->dormancy};
+	const bool off = r->lifecycle == LIFE_MARKET && !market_dormancy(&r->market);
+
+	return (struct optim){r->beta1, r->beta2, r->eps, r->wd, r->clip, r->dormancy && !off};
 }
 
 int

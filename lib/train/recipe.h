@@ -67,6 +67,9 @@ double recipe_temperature(const struct recipe *r, long step);
 /* What options cannot say alone: -1 with a message. */
 int recipe_check(struct recipe *r);
 
+/* Of loss-free balancing; 0 where a market is without its price. */
+double recipe_bias_rate(const struct recipe *r);
+
 struct optim recipe_optim(const struct recipe *r);
 
 /* A recipe with a table of its own, read from a checkpoint's metadata. */

@@ -533,7 +533,7 @@ update(struct loop *l)
 	census_gradients(l->census, l->param);
 	l->rate = optim_rate((enum schedule_kind)r->schedule, r->lr, r->warmup, r->steps, l->step);
 	optim_step(l->param, &o, l->rate, l->step, l->norm);
-	if (r->bias_rate > 0)
+	if (recipe_bias_rate(r) > 0)
 		move_bias(l);
 	return 0;
 }
