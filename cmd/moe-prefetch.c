@@ -1,22 +1,55 @@
 /* moe-prefetch: experts that do not fit into memory, and what it costs to bring them. */
 #include "base/mem.h"
+#include "base/task.h"
+#include "base/tick.h"
 #include "io/table.h"
+#include "offload/decode.h"
+#include "offload/pack.h"
 #include "offload/replay.h"
 #include "program.h"
+#include "train/model.h"
+#include "train/prompt.h"
+#include "train/sample.h"
 #include <limits.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static struct args {
 	char *output;
 	struct opt_ints slots;
 	int policy, scope, layers, experts;
 	double half_life;
+
+	char *sample; /* pack */
+	int leaf;
+	long sample_tokens;
+	bool shadow;
+
+	size_t memory; /* run */
+	bool resident, buffered, no_skip;
+	int check, readers, predictor;
+	char *stats, *bpe, *gpt2, *llama2;
+	long tokens;
+	double temp;
+	bool greedy;
+
+	long seed;
+	int workers;
+	char *kernels;
 	bool help, version;
-} args = {.output = "-", .half_life = 16};
+} args = {.output = "-",
+	  .half_life = 16,
+	  .sample_tokens = 16384,
+	  .readers = 8,
+	  .predictor = DECODE_GATE,
+	  .tokens = 256,
+	  .temp = 1,
+	  .seed = -1};
 
 enum { LAYER, GLOBAL };
 #define POLICIES "lru|lfu|decay|learned|min"
+enum { CHECK_OPEN, CHECK_LOAD };
 #define SCOPES "layer|global"
 
 static const struct opt rows[] = {
@@ -29,15 +62,46 @@ static const struct opt rows[] = {
 	ROW("layers", 0, OPT_INT, layers, 1, ACCESS_LAYERS, "N",
 	    "how many the model has: a trace with another is refused"),
 	ROW("experts", 0, OPT_INT, experts, 1, ACCESS_EXPERTS, "N", "of a layer, likewise"),
+	ROW("leaf", 0, OPT_INT, leaf, 1, 1 << 20, "N", "neurons of a leaf; else 128 KiB of them"),
+	ROW("sample", 0, OPT_TEXT, sample, 0, 0, "DATA", "group neurons by what they do on it"),
+	ROW("sample-tokens", 0, OPT_LONG, sample_tokens, 1, 1L << 40, "N", "of it, at most"),
+	ROW("shadow", 0, OPT_FLAG, shadow, 0, 1, NULL,
+	    "keep int8 stand-ins that prove leaves inactive (relu, relu2, reglu)"),
+	ROW("memory", 'm', OPT_BYTES, memory, 1, 0x1p62, "BYTES", "for all but the program itself"),
+	ROW("resident", 0, OPT_FLAG, resident, 0, 1, NULL, "all leaves in memory: the reference"),
+	ROW("check", 0, OPT_ENUM, check, 0, 0, "open|load",
+	    "verify all leaves before the first token, or each when it is read"),
+	ROW("readers", 0, OPT_INT, readers, 1, 64, "N", "reads in flight"),
+	ROW("buffered", 0, OPT_FLAG, buffered, 0, 1, NULL, "read through the page cache"),
+	ROW("predictor", 0, OPT_ENUM, predictor, 0, 0, "none|gate",
+	    "what is read ahead: nothing, or what the next layer's router may choose"),
+	ROW("no-skip", 0, OPT_FLAG, no_skip, 0, 1, NULL, "read also what is certainly inactive"),
+	ROW("stats", 0, OPT_TEXT, stats, 0, 0, "FILE",
+	    "write the run's figures: quantity,value,unit"),
+	ROW("tokens", 0, OPT_LONG, tokens, 0, 1 << 24, "N", "tokens to add"),
+	ROW("temp", 0, OPT_REAL, temp, 0, 100, "X", "temperature"),
+	ROW("greedy", 0, OPT_FLAG, greedy, 0, 1, NULL, "always the likeliest token"),
+	ROW("bpe", 0, OPT_TEXT, bpe, 0, 0, "FILE", "a table of moe-data bpe"),
+	ROW("gpt2", 0, OPT_TEXT, gpt2, 0, 0, "VOCAB", "GPT-2's; MERGES is the operand"),
+	ROW("llama2", 0, OPT_TEXT, llama2, 0, 0, "FILE", "a tokenizer of llama2.c"),
 	ROW("output", 'o', OPT_TEXT, output, 0, 0, "FILE", "write here; .gz is compressed"),
+	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", "of what is drawn; else the model's"),
+	ROW("jobs", 'j', OPT_INT, workers, 1, 256, "N", "workers; else one per processor"),
+	ROW("kernels", 0, OPT_TEXT, kernels, 0, 0, "avx512|avx2|portable",
+	    "instruction set; else the best there is"),
 	ROW("help", 'h', OPT_FLAG, help, 0, 1, NULL, "print this"),
 	ROW("version", 'V', OPT_FLAG, version, 0, 1, NULL, "print the version"),
 };
-static const struct opt_group groups[] = {
-	{"slots", "Replay:"}, {"output", "This program:"}, {NULL, NULL}};
+static const struct opt_group groups[] = {{"slots", "Replay:"},
+					  {"leaf", "Pack:"},
+					  {"memory", "Run:"},
+					  {"output", "This program:"},
+					  {NULL, NULL}};
 static struct opt_table table = {
 	.program = "moe-prefetch",
-	.synopsis = "moe-prefetch replay --slots N[,N...] [options] TRACE...\n",
+	.synopsis = "moe-prefetch replay --slots N[,N...] [options] TRACE...\n"
+		    "moe-prefetch pack CKPT -o STORE [options]\n"
+		    "moe-prefetch run STORE --memory BYTES | --resident [options] <PROMPT\n",
 	.group = groups,
 	.row = rows,
 	.n = sizeof rows / sizeof *rows,
@@ -124,21 +188,265 @@ replay_traces(char **v, int n)
 	return r;
 }
 
+/* --- pack --- */
+
+enum { LEAF_BYTES = 128 << 10 };
+
+/* As many neurons as make a leaf of LEAF_BYTES. */
+static int
+leaf_of(const struct shape *s)
+{
+	const long each = leaf_floats(s, 1) * (long)sizeof(float);
+
+	return args.leaf ? args.leaf : each < LEAF_BYTES ? (int)(LEAF_BYTES / each) : 1;
+}
+
+static int
+pack_model(const struct model *m, const char *recipe)
+{
+	struct store_plan plan = {.param = m->param,
+				  .recipe = recipe,
+				  .leaf = leaf_of(&m->param->shape),
+				  .shadow = args.shadow};
+	const struct net_how how = model_how(m);
+	struct tokens *sample = NULL;
+	int bad = 0;
+
+	if (args.sample && !(sample = model_text(m, args.sample)))
+		return -1;
+	if (sample && !(plan.order = pack_orders(m->param, &how, sample, m->book.recipe.seq,
+						 args.sample_tokens, plan.leaf)))
+		bad = -1;
+	if (!bad)
+		bad = store_write(&plan, args.output);
+	pack_orders_free(plan.order, &m->param->shape);
+	tokens_close(sample);
+	return bad;
+}
+
+static int
+pack(char **v, int n)
+{
+	struct model m;
+	char *recipe;
+	int bad;
+
+	(void)n;
+	if (!opt_given(&table, "output"))
+		return usage("pack: no store to write (expected -o STORE)");
+	if (model_open(&m, v[0]) != 0)
+		return -1;
+	recipe = opt_recipe(&m.book.table);
+	if (args.shadow && !leaf_certain(&m.param->shape))
+		bad = err_set("%s: --shadow: no leaf of this activation is ever certainly inactive "
+			      "(expected relu, relu2 or reglu)",
+			      v[0]);
+	else
+		bad = pack_model(&m, recipe);
+	free(recipe);
+	model_close(&m);
+	return bad;
+}
+
+/* --- run --- */
+
+static struct net_how
+store_how(const struct recipe *r)
+{
+	return (struct net_how){.temperature = (float)recipe_temperature(r, r->steps),
+				.seed = (uint64_t)(args.seed < 0 ? r->seed : args.seed),
+				.scale = 1};
+}
+
+/* A run's clock and what it has written. */
+struct talk {
+	const struct prompt *prompt;
+	long given;	     /* new tokens */
+	double begun, first; /* seconds: the net's start, the first new token */
+	double ended, cpu;   /* the last; of all threads */
+};
+
+static double
+cpu_now(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec +
+	       1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+static int
+emit(void *arg, int32_t before, int32_t token, bool prompt)
+{
+	struct talk *t = arg;
+	size_t n;
+	const unsigned char *p = prompt_bytes(t->prompt, before, token, &n);
+
+	if (!prompt && t->given++ == 0)
+		t->first = tick_now();
+	return fwrite(p, 1, n, stdout) == n && fflush(stdout) == 0 ? 0 : -1; /* finish() says why */
+}
+
+static void
+real(struct row *w, const char *name, double value, const char *unit)
+{
+	row_text(w, name);
+	row_real(w, value);
+	row_text(w, unit);
+	row_end(w);
+}
+
+static void
+write_reads(struct row *w, const struct decode_count *c, const struct slots_count *s)
+{
+	real(w, "needed", (double)c->needed, "leaves");
+	real(w, "skipped", (double)c->skipped, "leaves");
+	real(w, "idle", (double)c->idle, "leaves");
+	real(w, "hits", (double)s->hits, "leaves");
+	real(w, "late", (double)s->late, "leaves");
+	real(w, "hit_rate", share(s->hits, s->taken), "");
+	real(w, "loads", (double)s->loads, "leaves");
+	real(w, "ahead", (double)s->ahead, "leaves");
+	real(w, "wasted", (double)s->wasted, "leaves");
+	real(w, "evicted", (double)s->evicted, "leaves");
+	real(w, "bytes", (double)s->bytes, "bytes");
+	real(w, "wasted_bytes", (double)s->wasted_bytes, "bytes");
+	real(w, "bytes_per_token", (double)s->bytes / (double)(c->tokens ? c->tokens : 1), "bytes");
+	real(w, "recall", share(c->right, c->chosen), "");
+	real(w, "precision", share(c->right, c->predicted), "");
+}
+
+static int
+write_stats(const struct store *s, struct decode *d, const struct talk *t, int seq)
+{
+	struct row w = {.f = file_create(args.stats)};
+	struct decode_count c;
+	struct slots_count reads;
+	const double seconds = t->ended - t->begun;
+
+	if (!w.f)
+		return -1;
+	decode_counts(d, &c, &reads);
+	row_header(&w, "quantity,value,unit");
+	real(&w, "memory", (double)args.memory, "bytes");
+	real(&w, "memory_fixed", (double)decode_fixed(s, seq), "bytes");
+	real(&w, "memory_least", (double)decode_least(s, seq), "bytes");
+	real(&w, "memory_peak", (double)mem_peak(), "bytes");
+	real(&w, "leaves", s->leaves, "leaves");
+	real(&w, "leaf_bytes", s->largest, "bytes");
+	real(&w, "slots", decode_slots(d), "leaves");
+	real(&w, "prompt_tokens", (double)t->prompt->n, "tokens");
+	real(&w, "new_tokens", (double)t->given, "tokens");
+	real(&w, "tokens", (double)c.tokens, "tokens");
+	real(&w, "seconds", seconds, "s");
+	real(&w, "tokens_per_s", seconds > 0 ? (double)c.tokens / seconds : 0, "1/s");
+	real(&w, "first_token", t->given ? t->first - t->begun : 0, "s");
+	real(&w, "stall", c.stall, "s");
+	real(&w, "cpu", t->cpu, "s");
+	write_reads(&w, &c, &reads);
+	return file_close(w.f);
+}
+
+static int
+generate(const struct store *s, const struct prompt *text, int room)
+{
+	const struct net_how how = store_how(&s->book.recipe);
+	const struct decode_how ways = {.memory = args.resident ? 0 : args.memory,
+					.readers = args.readers,
+					.predictor = (enum decode_predictor)args.predictor,
+					.skip = !args.no_skip};
+	struct talk talk = {.prompt = text};
+	const struct sample what = {.temperature = args.greedy ? 0 : args.temp,
+				    .seed = how.seed,
+				    .tokens = args.tokens,
+				    .end = text->end,
+				    .emit = emit,
+				    .arg = &talk};
+	struct net *n = net_new(s->param, 1, room, false);
+	struct decode *d = decode_open(s, n, &ways);
+	int bad = -1;
+
+	if (d) {
+		talk.begun = tick_now();
+		talk.cpu = -cpu_now();
+		bad = sample_run(n, &how, &what, text->token, text->n) != 0; /* of writing alone */
+		talk.ended = tick_now();
+		talk.cpu += cpu_now();
+		if (decode_failed(d))
+			bad = -1;
+		else if (!bad && args.stats)
+			bad = write_stats(s, d, &talk, room);
+	}
+	decode_close(d);
+	net_free(n);
+	return bad;
+}
+
+enum { MOST_TOKENS = 1 << 24 }; /* of a prompt and its continuation */
+
+static int
+run_store(char **v, int n)
+{
+	const struct prompt_table words = {args.bpe, args.gpt2, v[1], args.llama2};
+	const int tables = !!args.bpe + !!args.gpt2 + !!args.llama2;
+	struct prompt text = {0};
+	struct store *s;
+	long room;
+	int bad = -1;
+
+	if (!args.memory == !args.resident)
+		return usage("run: %s (expected --memory BYTES or --resident)",
+			     args.memory ? "two budgets" : "no budget");
+	if (tables > 1)
+		return usage("%d tokenizers (expected one of --bpe, --gpt2, --llama2)", tables);
+	if (n != 1 + !!args.gpt2)
+		return usage("run: %d operands (expected %s)", n,
+			     args.gpt2 ? "STORE MERGES" : "STORE; the prompt is standard input");
+	if (!(s = store_open(v[0], !args.buffered)))
+		return -1;
+	if ((args.check == CHECK_LOAD || store_check(s) == 0) &&
+	    prompt_open(&text, &words, "-", s->param->shape.vocab) == 0 &&
+	    (room = prompt_room(&text, args.tokens, MOST_TOKENS)) > 0)
+		bad = generate(s, &text, (int)room);
+	prompt_close(&text);
+	store_close(s);
+	return bad;
+}
+
 /* --- the command line --- */
 
 static const struct verb verbs[] = {
 	{"replay", 1, INT_MAX, "TRACE...", " output slots policy scope half-life layers experts ",
 	 replay_traces, 0},
+	{"pack", 1, 1, "CKPT", " output leaf sample sample-tokens shadow jobs kernels ", pack, 0},
+	{"run", 1, 2, "STORE, with --gpt2 also MERGES",
+	 " memory resident check readers buffered predictor no-skip stats tokens temp greedy bpe "
+	 "gpt2 "
+	 "llama2 seed jobs kernels ",
+	 run_store, 0},
 };
+
+static int
+start(const struct verb *v, char **operands, int n)
+{
+	(void)v, (void)operands, (void)n;
+	if (kern_choose(args.kernels) != 0)
+		return usage("%s", err_text());
+	return task_start(args.workers);
+}
 
 static int
 run(const struct opt_many *words)
 {
-	return verb_run(verbs, sizeof verbs / sizeof *verbs, &table, words, NULL);
+	return verb_run(verbs, sizeof verbs / sizeof *verbs, &table, words, start);
 }
 
 int
 main(int argc, char **argv)
 {
-	return program(&table, &args.help, &args.version, argc, argv, run);
+	const int status = program(&table, &args.help, &args.version, argc, argv, run);
+
+	task_stop();
+	return status;
 }

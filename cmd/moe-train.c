@@ -2,11 +2,11 @@
 #include "base/mem.h"
 #include "base/task.h"
 #include "base/tick.h"
-#include "data/bpe.h"
 #include "io/trace.h"
 #include "math/blas.h"
 #include "program.h"
 #include "train/model.h"
+#include "train/prompt.h"
 #include "train/sample.h"
 #include "train/selftest.h"
 #include "train/train.h"
@@ -342,97 +342,45 @@ eval(const char *file)
 	return bad ? -1 : 0;
 }
 
-static struct bpe *
-tokenizer(const char *merges)
-{
-	if (args.gpt2)
-		return bpe_load_gpt2(args.gpt2, merges);
-	return args.llama2 ? bpe_load_llama2(args.llama2) : bpe_load(args.bpe);
-}
-
+/* A token's text, at once. */
 static int
 emit(void *arg, int32_t before, int32_t token, bool prompt)
 {
-	const struct bpe *b = arg;
-	unsigned char byte = (unsigned char)token;
-	const unsigned char *p = &byte;
-	size_t n = 1;
+	size_t n;
+	const unsigned char *p = prompt_bytes(arg, before, token, &n);
 
 	(void)prompt;
-	if (b && before < 0 && args.llama2)
-		return 0; /* the mark of a beginning */
-	if (b)
-		p = before < 0 ? bpe_bytes(b, (uint32_t)token, &n)
-			       : bpe_next(b, (uint32_t)before, (uint32_t)token, &n);
 	return fwrite(p, 1, n, stdout) == n && fflush(stdout) == 0 ? 0 : -1; /* finish() says why */
 }
 
 enum { SAMPLE_MOST = 1 << 24 }; /* tokens of a prompt and its continuation */
 
-/* The prompt as tokens; its number, or -1. */
-static long
-read_prompt(const struct bpe *b, int vocab, int32_t **out)
-{
-	size_t n, count;
-	char *text = file_slurp("-", &n);
-	uint32_t *t = NULL;
-
-	if (!text)
-		return -1;
-	count = b ? bpe_encode(b, (unsigned char *)text, n, &t) : n;
-	*out = mem_zero(count + 1, sizeof **out);
-	for (size_t i = 0; i < count; i++)
-		(*out)[i] = b ? (int32_t)t[i] : (unsigned char)text[i];
-	free(t);
-	free(text);
-	if (count == 0)
-		return err_set("the prompt on standard input is empty");
-	for (size_t i = 0; i < count; i++)
-		if ((*out)[i] >= vocab)
-			return err_set("token %d of the prompt is not one of the model's %d",
-				       (*out)[i], vocab);
-	return (long)count;
-}
-
-/* Tokens that the text may have: -1 when the prompt has more. */
-static long
-sample_room(long count)
-{
-	const long most = opt_given(&table, "seq") ? args.recipe.seq : SAMPLE_MOST;
-
-	if (count > most)
-		return err_set("the prompt has %ld tokens (expected at most %ld)", count, most);
-	return count + args.tokens < most ? count + args.tokens : most;
-}
-
 static int
 sample(const char *merges)
 {
+	const struct prompt_table words = {args.bpe, args.gpt2, merges, args.llama2};
 	struct model m;
-	struct bpe *b = NULL;
-	int32_t *prompt = NULL;
-	long count = 0, room;
+	struct prompt text = {0};
+	long room;
 	int status = -1;
 
 	if (open_model(&m, args.sample) != 0)
 		return -1;
-	if (!(args.bpe || args.gpt2 || args.llama2) || (b = tokenizer(merges))) {
+	if (prompt_open(&text, &words, "-", m.param->shape.vocab) == 0 &&
+	    (room = prompt_room(&text, args.tokens,
+				opt_given(&table, "seq") ? args.recipe.seq : SAMPLE_MOST)) > 0) {
 		const struct net_how how = model_how(&m);
 		const struct sample s = {.temperature = args.greedy ? 0 : args.temp,
 					 .seed = (uint64_t)m.book.recipe.seed,
 					 .tokens = args.tokens,
-					 .end = args.llama2 ? 1 : -1,
+					 .end = text.end,
 					 .emit = emit,
-					 .arg = b};
-		if ((count = read_prompt(b, m.param->shape.vocab, &prompt)) > 0 &&
-		    (room = sample_room(count)) > 0) {
-			struct net *n = net_new(m.param, 1, (int)room, false);
-			status = sample_run(n, &how, &s, prompt, count) != 0; /* of writing alone */
-			net_free(n);
-		}
+					 .arg = &text};
+		struct net *n = net_new(m.param, 1, (int)room, false);
+		status = sample_run(n, &how, &s, text.token, text.n) != 0; /* of writing alone */
+		net_free(n);
 	}
-	free(prompt);
-	bpe_free(b);
+	prompt_close(&text);
 	model_close(&m);
 	return status;
 }

@@ -264,6 +264,45 @@ sums(void)
 	verdict("sumsq of a million numbers, sums of none");
 }
 
+/* Many rows against one vector: the bits of one row at a time. */
+static void
+row_sets(void)
+{
+	for (long k = 1; k <= 70; k++)
+		for (long n = 0; n <= 9; n++) {
+			const float *b = matrix(0, n, k, k), *x = vector(1, k);
+			float *a = vector(4, n), *y = edge(2, n), *z = vector(3, k), sum[70], one;
+			signed char q[80] = {0};
+			double s = 0;
+
+			kern->dots(n, k, b, x, y);
+			for (long i = 0; i < n; i++) {
+				one = kern->dot(k, b + i * k, x);
+				same_bits(y + i, &one, 1, "dots", k);
+			}
+			spills(y, 1, n, n, "dots");
+			memcpy(sum, z, (size_t)k * sizeof *z);
+			for (long i = 0; i < n; i++) {
+				a[i] = i % 3 == 1 ? i % 2 ? 0 : -0.0f : a[i];
+				if (a[i] != 0)
+					kern->axpy(k, a[i], b + i * k, sum);
+			}
+			kern->mix(n, k, a, b, z);
+			same_bits(z, sum, k, "mix", n);
+			spills(z, 1, k, k, "mix");
+			for (long i = 0; i < k; i++) {
+				q[i] = (signed char)pick(-127, 127);
+				s += (double)q[i] * (double)x[i];
+			}
+			near((double)kern->dot8(k, q, x), s, 1e-3, "dot8", k, 0);
+		}
+	const float none[2] = {0, -0.0f}, bad[4] = {NAN, INFINITY, NAN, -INFINITY};
+	float y[2] = {1, -0.0f}, kept[2] = {1, -0.0f};
+	kern->mix(2, 2, none, bad, y);
+	same_bits(y, kept, 2, "mix of rows of zero weight", 0);
+	verdict("dots, mix and dot8 of 1 to 70 numbers");
+}
+
 /* Distance in units of the last place of the float nearest to want, subnormals as if normal. */
 static double
 ulps(float got, double want)
@@ -884,6 +923,7 @@ all_kernels(void)
 	column_invariance();
 	verdict("a column of a product has the same bits among 1 to 100 columns");
 	sums();
+	row_sets();
 	exponentials();
 	softmaxes();
 	norms();

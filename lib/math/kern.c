@@ -274,6 +274,43 @@ dot(long n, const float *a, const float *b)
 	return v_sum(s);
 }
 
+/* s[r] += B[r, j] x[j] over one vector of j, for four rows that need not wait for each other. */
+ALWAYS void
+dots_step(const float *b, long k, vf x, vm m, bool whole, vf *s)
+{
+	for (int r = 0; r < 4; r++)
+		s[r] = v_fma(whole ? v_load(b + r * k) : v_loadm(b + r * k, m), x, s[r]);
+}
+
+static void
+dots(long n, long k, const float *b, const float *x, float *y)
+{
+	const long whole = k / VL * VL;
+	const vm m = v_first(k - whole);
+
+	for (; n >= 4; n -= 4, b += 4 * k, y += 4) {
+		vf s[4] = {v_set(0), v_set(0), v_set(0), v_set(0)};
+		for (long j = 0; j < whole; j += VL)
+			dots_step(b + j, k, v_load(x + j), m, true, s);
+		if (whole < k)
+			dots_step(b + whole, k, v_loadm(x + whole, m), m, false, s);
+		for (int r = 0; r < 4; r++)
+			y[r] = v_sum(s[r]);
+	}
+	for (; n > 0; n--, b += k)
+		*y++ = dot(k, b, x);
+}
+
+static float
+dot8(long n, const signed char *q, const float *x)
+{
+	vf s = v_set(0);
+
+	for (long i = 0; i < n; i += VL)
+		s = v_fma(v_bytes(q + i), v_loadm(x + i, v_first(n - i)), s);
+	return v_sum(s);
+}
+
 static double
 sumsq(long n, const float *x)
 {
@@ -298,6 +335,44 @@ axpy(long n, float a, const float *x, float *y)
 		vm m = v_first(n - i);
 		v_storem(y + i, v_fma(s, v_loadm(x + i, m), v_loadm(y + i, m)), m);
 	}
+}
+
+/* Four rows in their order with one pass over y. */
+static void
+mix_four(long k, const float *a, const float *const *row, float *y)
+{
+	const vf w[4] = {v_set(a[0]), v_set(a[1]), v_set(a[2]), v_set(a[3])};
+	long j = 0;
+
+	for (; j + VL <= k; j += VL) {
+		vf s = v_load(y + j);
+		for (int r = 0; r < 4; r++)
+			s = v_fma(w[r], v_load(row[r] + j), s);
+		v_store(y + j, s);
+	}
+	for (int r = 0; j < k && r < 4; r++)
+		axpy(k - j, a[r], row[r] + j, y + j);
+}
+
+static void
+mix(long n, long k, const float *a, const float *d, float *y)
+{
+	const float *row[4];
+	float w[4];
+	int have = 0;
+
+	for (long i = 0; i < n; i++) {
+		if (a[i] == 0)
+			continue;
+		w[have] = a[i];
+		row[have] = d + i * k;
+		if (++have == 4) {
+			mix_four(k, w, row, y);
+			have = 0;
+		}
+	}
+	for (int r = 0; r < have; r++)
+		axpy(k, w[r], row[r], y);
 }
 
 static void
@@ -892,7 +967,10 @@ const struct kern JOIN(kern_, KERN) = {
 	.partition = partition,
 	.softmax = softmax,
 	.dot = dot,
+	.dots = dots,
+	.dot8 = dot8,
 	.axpy = axpy,
+	.mix = mix,
 	.scale = scale,
 	.times = times,
 	.sumsq = sumsq,

@@ -83,7 +83,13 @@ struct kern {
 	/* x = softmax(x); the log of the normaliser (of e^x) is returned. */
 	float (*softmax)(long n, float *x);
 	float (*dot)(long n, const float *a, const float *b);
-	void (*axpy)(long n, float a, const float *x, float *y);  /* y += a x */
+	/* y[n] = B[n,k] x, each with the bits of dot. */
+	void (*dots)(long n, long k, const float *b, const float *x, float *y);
+	/* <q, x>; q is readable up to the next multiple of 16 and zero there. */
+	float (*dot8)(long n, const signed char *q, const float *x);
+	void (*axpy)(long n, float a, const float *x, float *y); /* y += a x */
+	/* y[k] += a[i] D[i,k]: axpy for i = 0, 1, ..., but rows of zero a are not read. */
+	void (*mix)(long n, long k, const float *a, const float *d, float *y);
 	void (*scale)(long n, float a, const float *x, float *y); /* y = a x */
 	void (*times)(long n, float a, const float *x, float *y); /* y = y (a x) */
 	double (*sumsq)(long n, const float *x);

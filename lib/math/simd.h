@@ -45,6 +45,11 @@ v_quads(const float *p, long ld)
 	x = _mm512_insertf32x4(x, _mm_loadu_ps(p + 2 * ld), 2);
 	return _mm512_insertf32x4(x, _mm_loadu_ps(p + 3 * ld), 3);
 }
+ALWAYS vf
+v_bytes(const signed char *p)
+{
+	return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
 ALWAYS vf v_lows(vf a, vf b) { return _mm512_unpacklo_ps(a, b); }
 ALWAYS vf v_highs(vf a, vf b) { return _mm512_unpackhi_ps(a, b); }
 ALWAYS vf v_low2(vf a, vf b) { return _mm512_shuffle_ps(a, b, 0x44); }
@@ -95,6 +100,11 @@ v_quads(const float *p, long ld)
 {
 	__m256 x = _mm256_castps128_ps256(_mm_loadu_ps(p));
 	return _mm256_insertf128_ps(x, _mm_loadu_ps(p + ld), 1);
+}
+ALWAYS vf
+v_bytes(const signed char *p)
+{
+	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
 ALWAYS vf v_lows(vf a, vf b) { return _mm256_unpacklo_ps(a, b); }
 ALWAYS vf v_highs(vf a, vf b) { return _mm256_unpackhi_ps(a, b); }
@@ -162,6 +172,7 @@ v_quads(const float *p, long ld)
 	(void)ld;
 	return v_load(p);
 }
+ALWAYS vf v_bytes(const signed char *p) { return (vf){p[0], p[1], p[2], p[3]}; }
 ALWAYS vf v_lows(vf a, vf b) { return (vf){a[0], b[0], a[1], b[1]}; }
 ALWAYS vf v_highs(vf a, vf b) { return (vf){a[2], b[2], a[3], b[3]}; }
 ALWAYS vf v_low2(vf a, vf b) { return (vf){a[0], a[1], b[0], b[1]}; }

@@ -409,7 +409,7 @@ set_layer(struct pass *p, int layer)
 	layer_ffn(p);
 }
 
-static void
+static int
 forward_layer(struct pass *p)
 {
 	task_run(row_tasks(p), enter_rows, p);
@@ -432,7 +432,11 @@ forward_layer(struct pass *p)
 	tick_to(&p->w->tick[0], PART_ROUTE);
 	if (p->net->on_route)
 		p->net->on_route(p->net->on_route_arg, p->layer, &p->a->plan);
+	if (p->cache && p->net->experts)
+		return p->net->experts(p->net->experts_arg, p->layer, p->how, &p->a->plan, p->a->n2,
+				       p->w->rows);
 	task_run(p->ffn.parts, expert_rows, p);
+	return 0;
 }
 
 /* ---- the head ---- */
@@ -891,12 +895,19 @@ net_next(struct net *n, struct cache *c, const struct net_how *how, int32_t toke
 	n->work->in[0] = token;
 	for (int l = 0; l < p.s->layers; l++) {
 		set_layer(&p, l);
-		forward_layer(&p);
+		if (forward_layer(&p) != 0)
+			return NULL;
 	}
 	leave_rows(&p, 0, 0);
 	kern->nt(1, p.s->vocab, dim, n->work->nf, dim, h->w, dim, c->logits, p.s->vocab, false);
 	c->n++;
 	return c->logits;
+}
+
+const float *
+net_input(const struct net *n, int layer)
+{
+	return n->act[n->train ? layer : 0].n2;
 }
 
 const struct plan *

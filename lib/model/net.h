@@ -18,6 +18,7 @@ struct net_act;	 /* what a layer keeps for the way back */
 struct net_work; /* what layers share */
 struct cache;	 /* keys and values of a text being continued */
 
+struct net_how;
 struct net {
 	struct param *param;
 	int batch, seq; /* the largest it is laid out for */
@@ -31,6 +32,15 @@ struct net {
 	/* Called after each layer's routing, in layer order; NULL for nobody. */
 	void (*on_route)(void *arg, int layer, const struct plan *p);
 	void *on_route_arg;
+
+	/*
+	 * Who computes a layer's experts in net_next instead of the net, whose parameters may then
+	 * be hollow; NULL: nobody.  x [1, C] is the normalised input, y [K, C] takes the experts'
+	 * outputs by sorted row.  -1 gives the token up: net_next returns NULL.
+	 */
+	int (*experts)(void *arg, int layer, const struct net_how *how, const struct plan *p,
+		       const float *x, float *y);
+	void *experts_arg;
 };
 
 struct net_how {
@@ -62,6 +72,9 @@ void net_forward(struct net *n, const struct net_how *how, int batch, int seq, c
 /* Gradients of scale * (loss + sum over layers of the weighted routing losses). */
 void net_backward(struct net *n, const struct net_how *how);
 
+/* During on_route: the layer's normalised inputs [N, C], which its experts see. */
+const float *net_input(const struct net *n, int layer);
+
 /* Of the last forward: each layer's plan (without training only the last layer's) and, by token,
  * the loss in nats and whether the largest logit was right. */
 const struct plan *net_plan(const struct net *n, int layer);
@@ -78,7 +91,8 @@ bool net_fault(const struct net *n, int *layer, int *slot);
 /* One token after another, with cached keys and values: the same bits as net_forward's rows. */
 struct cache *cache_new(const struct param *p, int seq);
 void cache_free(struct cache *c);
-/* Logits [V] after `token`, valid until the next call; NULL when the cache's seq is used up. */
+/* Logits [V] after `token`, valid until the next call; NULL when the cache's seq is used up, or
+ * the net's experts failed. */
 const float *net_next(struct net *n, struct cache *c, const struct net_how *how, int32_t token);
 
 /* Worker seconds by part since net_new, summed over workers. */

@@ -135,18 +135,20 @@ page_up(size_t bytes)
 }
 
 static struct expert *
-expert_new(const struct shape *s, bool train, int layer, int slot)
+expert_new(const struct shape *s, bool train, bool hollow, int layer, int slot)
 {
 	struct expert *x = mem_zero(1, sizeof *x);
 	struct arena a = {0};
 
 	expert_take(x, &a, s, train, layer, slot);
-	x->bytes = page_up(a.used);
-	a = (struct arena){x->block = mem_map(x->bytes), 0};
-	expert_take(x, &a, s, train, layer, slot);
 	x->parent = -1;
 	x->twin = -1;
 	x->energy = 1;
+	if (hollow)
+		return x;
+	x->bytes = page_up(a.used);
+	a = (struct arena){x->block = mem_map(x->bytes), 0};
+	expert_take(x, &a, s, train, layer, slot);
 	return x;
 }
 
@@ -197,7 +199,7 @@ param_birth(struct param *p, int layer, int slot, int hidden)
 	struct expert *x;
 
 	p->shape.hidden[layer][slot] = hidden;
-	x = p->layer[layer].expert[slot] = expert_new(&p->shape, p->train, layer, slot);
+	x = p->layer[layer].expert[slot] = expert_new(&p->shape, p->train, p->hollow, layer, slot);
 	x->id = p->next_id++;
 	fit_route(p, layer);
 	return x;
@@ -221,14 +223,15 @@ param_move(struct param *p, int layer, int slot, int to_layer, int to_slot)
 	fit_route(p, to_layer);
 }
 
-struct param *
-param_new(const struct shape *s, bool train)
+static struct param *
+make(const struct shape *s, bool train, bool hollow)
 {
 	struct param *p = mem_zero(1, sizeof *p);
 	struct arena a = {0};
 
 	shape_copy(&p->shape, s);
 	p->train = train;
+	p->hollow = hollow;
 	p->layer = mem_zero((size_t)s->layers, sizeof *p->layer);
 	common_take(p, &a, s, train);
 	p->bytes = page_up(a.used);
@@ -242,6 +245,18 @@ param_new(const struct shape *s, bool train)
 				param_birth(p, l, e, s->hidden[l][e]);
 	}
 	return p;
+}
+
+struct param *
+param_new(const struct shape *s, bool train)
+{
+	return make(s, train, false);
+}
+
+struct param *
+param_new_hollow(const struct shape *s)
+{
+	return make(s, false, true);
 }
 
 void

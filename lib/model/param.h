@@ -51,6 +51,7 @@ struct param {
 	struct tensor embed, norm, head; /* head.rows = 0 when tied */
 	struct layer *layer;		 /* [L] */
 	bool train;			 /* gradients and moments exist */
+	bool hollow;			 /* the experts' weights are not here */
 	int64_t next_id;		 /* the next expert's id */
 	void *block;
 	size_t bytes;
@@ -58,6 +59,9 @@ struct param {
 
 /* Allocate for a shape; weights are zero. With train: gradients and moments too. */
 struct param *param_new(const struct shape *s, bool train);
+/* The same without the experts' weights, whose pointers are NULL: who computes the experts has
+ * them elsewhere. */
+struct param *param_new_hollow(const struct shape *s);
 void param_free(struct param *p);
 /* Bytes that param_new takes, from the same layout. */
 size_t param_bytes(const struct shape *s, bool train);

@@ -1,0 +1,56 @@
+#ifndef OFFLOAD_SLOTS_H
+#define OFFLOAD_SLOTS_H
+#include "offload/store.h"
+
+/*
+ * The slot pool: so many places in memory for the leaves of a store, read by threads of their own,
+ * several reads in flight.  The caller takes a layer's leaves, which pins them and queues reads of
+ * those that are absent, computes with each as it comes, and gives them back.  What it names ahead
+ * is read when nothing that is needed waits; what of that has not begun when the next leaves are
+ * taken, and is not among them, is forgotten, so that nobody waits for a wrong guess.
+ *
+ * A leaf that is not pinned gives way in the order of last use.  Contents never depend on any of
+ * this: a slot holds its leaf's bytes, verified against its CRC, or the wait for it fails.
+ */
+struct slots;
+
+struct slots_count {
+	long taken;  /* leaves that were needed */
+	long hits;   /* of them there already, used before or read ahead in time */
+	long late;   /* of them on their way, read ahead too late */
+	long loads;  /* reads done, of either kind */
+	long ahead;  /* reads begun ahead of need */
+	long wasted; /* of those never used: evicted before, or left at the end */
+	long evicted;
+	uint64_t bytes, wasted_bytes; /* read; read for nothing */
+};
+
+/* need: leaves that a caller takes at once, at most; n is not below.  NULL with a message. */
+struct slots *slots_new(const struct store *s, int n, int need, int readers);
+void slots_free(struct slots *p);		     /* NULL is harmless */
+size_t slots_bytes(const struct store *s, int n);    /* memory for so many */
+int slots_room(const struct store *s, size_t bytes); /* how many fit, at most all leaves */
+
+/* Which of these are there, or on their way? */
+void slots_there(struct slots *p, int n, const int *leaf, bool *there);
+/* Pin these; absent[0, n') are the places in leaf[] of those that are not there yet; n'. */
+int slots_take(struct slots *p, int n, const int *leaf, int *absent);
+/*
+ * Wait until one of leaf[absent[i]] is there at least; puts the places of all that are to the end
+ * of absent[0, n) and returns how many are still absent, or -1 with a message when one cannot be
+ * read.
+ */
+int slots_await(struct slots *p, int n, const int *leaf, int *absent);
+/* The bytes of a pinned leaf that is there. */
+const void *slots_at(const struct slots *p, int leaf);
+/* Unpin, once none is absent or slots_await has failed: then it waits for the others. */
+void slots_give(struct slots *p, int n, const int *leaf);
+/* Instead of what was named before: read these when nothing better is to do, first ones first. */
+void slots_ahead(struct slots *p, int n, const int *leaf);
+/* Wait until all reads have ended. */
+void slots_settle(struct slots *p);
+
+/* Up to now; reads ahead that were not used count as wasted. */
+struct slots_count slots_counts(struct slots *p);
+
+#endif
