@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MEMORIES = 3, PAIR_BYTES = 1 << 28 };
+enum { MEMORIES = 3, PAIR_BYTES = 1 << 28, LONGEST = 200 };
 
 /* Features of an item. */
 enum { ONE, FREQUENT, FOLLOWS = FREQUENT + MEMORIES, USED, CHOICE, USED_BEFORE, AGE, FEATURES };
@@ -40,9 +40,10 @@ struct hazard {
 	float w[FEATURES];
 	float *x[FEATURES]; /* [items] each, as the last prediction saw them */
 	float *memory[MEMORIES];
-	float *next, *later; /* [items] */
-	uint32_t *when;	     /* [items] the turn of the last use, from 1; 0: none */
-	float *y;	     /* [most experts of a layer] 1: used in this turn */
+	float *next, *later;	/* [items] */
+	uint32_t *when;		/* [items] the turn of the last use, from 1; 0: none */
+	float age[LONGEST + 1]; /* .3 ln(1 + turns) */
+	float *y;		/* [most experts of a layer] 1: used in this turn */
 };
 
 /* --- mathematics, the same bits everywhere --- */
@@ -84,11 +85,19 @@ odds(float p)
 	return ln(p / (1 - p));
 }
 
+/* |z| up to 15, compared as whole numbers, which compilers do for many at a time. */
 static inline float
 logistic(float z)
 {
-	z = z < -15 ? -15 : z > 15 ? 15 : z;
-	return 1 / (1 + exponential(-z));
+	union {
+		float f;
+		uint32_t i;
+	} u = {z}, most = {15};
+	const uint32_t sign = u.i & 0x80000000U;
+
+	u.i &= 0x7fffffffU;
+	u.i = (u.i < most.i ? u.i : most.i) | sign;
+	return 1 / (1 + exponential(-u.f));
 }
 
 /* --- learning --- */
@@ -202,13 +211,11 @@ recency(struct hazard *h, const struct layer *l, const uint32_t *item, long n)
 {
 	float *age = h->x[AGE] + l->first, *before = h->x[USED_BEFORE] + l->first;
 	const uint32_t *when = h->when + l->first;
-	const float longest = 200;
 
 	for (long e = 0; e < l->n; e++) {
-		const uint32_t turns = (uint32_t)l->turns - when[e];
-		const float since = !when[e] || turns > longest ? longest : (float)turns;
-		age[e] = .3F * ln(1 + since);
-		before[e] = turns == 1 && when[e] ? 1 : 0;
+		const uint32_t turns = when[e] ? (uint32_t)l->turns - when[e] : LONGEST;
+		age[e] = h->age[turns < LONGEST ? turns : LONGEST];
+		before[e] = turns == 1 ? 1 : 0;
 	}
 	memcpy(h->x[USED] + l->first, h->y, (size_t)l->n * sizeof *h->y);
 	memset(h->x[CHOICE] + l->first, 0, (size_t)l->n * sizeof **h->x);
@@ -303,6 +310,8 @@ hazard_new(int depth, const long *first)
 		v->followed = floats(v->n);
 	}
 	memcpy(h->w, start, sizeof start);
+	for (int i = 0; i <= LONGEST; i++)
+		h->age[i] = .3F * ln((float)(1 + i));
 	for (int f = 0; f < FEATURES; f++)
 		h->x[f] = floats(items);
 	for (long i = 0; i < items; i++)
