@@ -16,10 +16,11 @@
 #include <sys/resource.h>
 
 static struct args {
-	char *output;
+	char *output, *tree;
 	struct opt_ints slots;
-	int policy, scope, layers, experts;
-	double half_life;
+	int policy, predictor, scope, layers, experts, depth, branching; /* replay, learn */
+	double half_life, waste;
+	bool prefetch, verbose;
 
 	char *sample; /* pack */
 	int leaf;
@@ -28,7 +29,7 @@ static struct args {
 
 	size_t memory; /* run */
 	bool resident, buffered, no_skip;
-	int check, readers, predictor;
+	int check, readers;
 	char *stats, *bpe, *gpt2, *llama2;
 	long tokens;
 	double temp;
@@ -40,15 +41,19 @@ static struct args {
 	bool help, version;
 } args = {.output = "-",
 	  .half_life = 16,
+	  .predictor = -1,
+	  .waste = 1,
+	  .depth = 2,
+	  .branching = 64,
 	  .sample_tokens = 16384,
 	  .readers = 8,
-	  .predictor = DECODE_GATE,
 	  .tokens = 256,
 	  .temp = 1,
 	  .seed = -1};
 
 enum { LAYER, GLOBAL };
 #define POLICIES "lru|lfu|decay|learned|min"
+#define PREDICTORS "none|previous|frequency|gate|tree"
 enum { CHECK_OPEN, CHECK_LOAD };
 #define SCOPES "layer|global"
 
@@ -59,6 +64,17 @@ static const struct opt rows[] = {
 	    "slots kept for each layer, or as many in one pool for all layers"),
 	ROW("half-life", 0, OPT_REAL, half_life, 1e-3, 1e9, "STEPS",
 	    "of a use, as --policy decay counts it"),
+	ROW("predictor", 0, OPT_ENUM, predictor, 0, 0, PREDICTORS,
+	    "who is expected next; run: none or, if not told, gate, and reads ahead"),
+	ROW("prefetch", 0, OPT_FLAG, prefetch, 0, 1, NULL, "load ahead what is expected"),
+	ROW("waste", 0, OPT_REAL, waste, 0, 1e9, "LOADS",
+	    "the price of a load ahead that is not used, in loads that are needed"),
+	ROW("tree", 0, OPT_TEXT, tree, 0, 0, "FILE",
+	    "begin with this tree instead of an empty one"),
+	ROW("depth", 0, OPT_INT, depth, 1, TREE_DEPTH, "N",
+	    "of a new tree: turns that it looks back"),
+	ROW("branching", 0, OPT_INT, branching, 1, ACCESS_EXPERTS, "N",
+	    "of a new tree: children of a node at most"),
 	ROW("layers", 0, OPT_INT, layers, 1, ACCESS_LAYERS, "N",
 	    "how many the model has: a trace with another is refused"),
 	ROW("experts", 0, OPT_INT, experts, 1, ACCESS_EXPERTS, "N", "of a layer, likewise"),
@@ -73,8 +89,6 @@ static const struct opt rows[] = {
 	    "verify all leaves before the first token, or each when it is read"),
 	ROW("readers", 0, OPT_INT, readers, 1, 64, "N", "reads in flight"),
 	ROW("buffered", 0, OPT_FLAG, buffered, 0, 1, NULL, "read through the page cache"),
-	ROW("predictor", 0, OPT_ENUM, predictor, 0, 0, "none|gate",
-	    "what is read ahead: nothing, or what the next layer's router may choose"),
 	ROW("no-skip", 0, OPT_FLAG, no_skip, 0, 1, NULL, "read also what is certainly inactive"),
 	ROW("stats", 0, OPT_TEXT, stats, 0, 0, "FILE",
 	    "write the run's figures: quantity,value,unit"),
@@ -89,10 +103,13 @@ static const struct opt rows[] = {
 	ROW("jobs", 'j', OPT_INT, workers, 1, 256, "N", "workers; else one per processor"),
 	ROW("kernels", 0, OPT_TEXT, kernels, 0, 0, "avx512|avx2|portable",
 	    "instruction set; else the best there is"),
+	ROW("verbose", 'v', OPT_FLAG, verbose, 0, 1, NULL, "say how large the tree is"),
 	ROW("help", 'h', OPT_FLAG, help, 0, 1, NULL, "print this"),
 	ROW("version", 'V', OPT_FLAG, version, 0, 1, NULL, "print the version"),
 };
 static const struct opt_group groups[] = {{"slots", "Replay:"},
+					  {"tree", "Trees (replay and learn):"},
+					  {"layers", "The model of a trace:"},
 					  {"leaf", "Pack:"},
 					  {"memory", "Run:"},
 					  {"output", "This program:"},
@@ -100,6 +117,7 @@ static const struct opt_group groups[] = {{"slots", "Replay:"},
 static struct opt_table table = {
 	.program = "moe-prefetch",
 	.synopsis = "moe-prefetch replay --slots N[,N...] [options] TRACE...\n"
+		    "moe-prefetch learn [options] TRACE... -o TREE\n"
 		    "moe-prefetch pack CKPT -o STORE [options]\n"
 		    "moe-prefetch run STORE --memory BYTES | --resident [options] <PROMPT\n",
 	.group = groups,
@@ -111,7 +129,8 @@ static struct opt_table table = {
 /* --- replay --- */
 
 static const char replay_columns[] =
-	"policy,predictor,scope,slots,accesses,hits,hit_rate,min_hit_rate,loads,wasted,bytes,trace";
+	"policy,predictor,scope,slots,accesses,hits,hit_rate,min_hit_rate,loads,wasted,bytes,"
+	"wasted_bytes,budget,recall,recall_2k,precision,trace";
 
 static double
 share(long part, long whole)
@@ -119,34 +138,96 @@ share(long part, long whole)
 	return whole ? (double)part / (double)whole : 0;
 }
 
-static const char *
-policy_name(int i)
+/* Word number i of a|b|c. */
+static void
+put_word(struct row *w, const char *words, int i)
 {
-	static const char *const name[] = {"lru", "lfu", "decay", "learned", "min"};
+	char word[32];
 
-	return name[i];
+	for (; i; i--)
+		words = strchr(words, '|') + 1;
+	snprintf(word, sizeof word, "%.*s", (int)strcspn(words, "|"), words);
+	row_text(w, word);
+}
+
+/* What is not known stays empty. */
+static void
+put_if(struct row *w, bool known, double v)
+{
+	if (known)
+		row_real(w, v);
+	else
+		row_skip(w);
 }
 
 static int
 write_score(struct row *w, const char *trace, const struct replay_plan *p,
 	    const struct replay_score *s, const struct replay_score *limit)
 {
-	row_text(w, policy_name(p->policy));
-	row_text(w, "none");
-	row_text(w, p->global ? "global" : "layer");
+	const bool guessed = p->predictor != PREDICT_NONE;
+
+	put_word(w, POLICIES, p->policy);
+	put_word(w, PREDICTORS, p->predictor);
+	put_word(w, SCOPES, p->global);
 	row_long(w, p->slots);
 	row_long(w, s->accesses);
 	row_long(w, s->hits);
 	row_real(w, share(s->hits, s->accesses));
 	row_real(w, share(limit->hits, limit->accesses));
 	row_long(w, s->loads);
-	row_long(w, 0);
-	if (s->bytes > 0)
-		row_real(w, s->bytes);
-	else
-		row_skip(w);
+	row_long(w, s->wasted);
+	put_if(w, s->bytes > 0 || !s->loads, s->bytes);
+	put_if(w, s->bytes > 0 || !s->loads, s->wasted_bytes);
+	row_long(w, s->budget);
+	put_if(w, guessed, s->recall);
+	put_if(w, guessed, s->recall_2k);
+	put_if(w, guessed, s->precision);
 	row_text(w, trace);
 	return row_end(w);
+}
+
+/* The tree to begin with, which fits the trace; NULL with a message on failure. */
+static struct tree *
+begin_tree(const struct access_trace *t, const char *file)
+{
+	struct tree_shape s = {.layers = args.layers > 0 ? args.layers : t->depth,
+			       .experts = args.experts > 0 ? args.experts : t->experts,
+			       .depth = args.depth};
+	struct tree *tree;
+
+	s.branching = args.branching < s.experts ? args.branching : s.experts;
+	tree = args.tree ? tree_load(args.tree) : tree_new(&s);
+	if (tree && predict_fits(t, tree_shape(tree)) < 0) {
+		err_in("%s", file);
+		tree_free(tree);
+		return NULL;
+	}
+	return tree;
+}
+
+static int
+replay_slots(struct row *w, const struct access_trace *t, const char *file, int slots)
+{
+	struct replay_plan plan = {.policy = (enum evict_policy)args.policy,
+				   .slots = slots,
+				   .global = args.scope == GLOBAL,
+				   .half_life = args.half_life,
+				   .predictor = (enum predict_kind)args.predictor,
+				   .ahead = args.prefetch,
+				   .waste = args.waste};
+	const struct replay_plan min = {.policy = EVICT_MIN, .slots = slots, .global = plan.global};
+	struct replay_score score, limit;
+
+	if (plan.predictor == PREDICT_GATE && !t->gate.turns)
+		return err_set("%s: no column \"gate\" in the header", file);
+	if (plan.predictor == PREDICT_TREE && !(plan.tree = begin_tree(t, file)))
+		return -1;
+	replay(t, &min, &limit);
+	replay(t, &plan, &score);
+	if (args.verbose && plan.tree)
+		say("%s: a tree of %ld nodes", file, tree_nodes(plan.tree));
+	tree_free(plan.tree);
+	return write_score(w, file, &plan, &score, &limit);
 }
 
 static int
@@ -155,18 +236,8 @@ replay_trace(struct row *w, const char *file)
 	struct access_trace *t = access_read(file, args.layers, args.experts);
 	int r = t ? 0 : -1;
 
-	for (int i = 0; !r && i < args.slots.n; i++) {
-		struct replay_plan plan = {.policy = (enum evict_policy)args.policy,
-					   .slots = args.slots.v[i],
-					   .global = args.scope == GLOBAL,
-					   .half_life = args.half_life};
-		struct replay_plan min = plan;
-		struct replay_score score, limit;
-		min.policy = EVICT_MIN;
-		replay(t, &min, &limit);
-		replay(t, &plan, &score);
-		r = write_score(w, file, &plan, &score, &limit);
-	}
+	for (int i = 0; !r && i < args.slots.n; i++)
+		r = replay_slots(w, t, file, args.slots.v[i]);
 	access_free(t);
 	return r;
 }
@@ -179,12 +250,63 @@ replay_traces(char **v, int n)
 
 	if (!args.slots.n)
 		return usage("replay: no --slots (expected how many experts of a layer are kept)");
+	if (args.predictor < 0)
+		args.predictor = PREDICT_NONE;
+	if (args.prefetch && args.predictor == PREDICT_NONE)
+		return usage("replay: --prefetch without a --predictor");
+	if (args.prefetch && args.policy == EVICT_MIN)
+		return usage("replay: --prefetch with min (which knows what comes)");
+	if (args.tree && args.predictor != PREDICT_TREE)
+		return usage("replay: --tree without --predictor tree");
 	if (!(w.f = file_create(args.output)) || row_header(&w, replay_columns) < 0)
 		r = -1;
 	for (int i = 0; !r && i < n; i++)
 		r = replay_trace(&w, v[i]);
 	if (file_close(w.f) < 0)
 		r = -1;
+	return r;
+}
+
+/* --- learn --- */
+
+static int
+learn_trace(struct tree **tree, const char *file)
+{
+	struct access_trace *t = access_read(file, args.layers, args.experts);
+	struct predict *p;
+	int r = -1;
+
+	if (!t)
+		return -1;
+	if (!*tree)
+		*tree = begin_tree(t, file);
+	if (*tree && (r = predict_fits(t, tree_shape(*tree))) < 0)
+		err_in("%s", file);
+	if (!r) {
+		p = predict_new(t, PREDICT_TREE, *tree);
+		for (long k = 0; k < t->play.turns; k++)
+			predict_learn(p, k);
+		predict_free(p);
+	}
+	access_free(t);
+	return r;
+}
+
+static int
+learn(char **v, int n)
+{
+	struct tree *tree = NULL;
+	int r = 0;
+
+	if (!strcmp(args.output, "-"))
+		return usage("learn: no --output (expected the file of the tree)");
+	for (int i = 0; !r && i < n; i++)
+		r = learn_trace(&tree, v[i]);
+	if (!r)
+		r = tree_save(tree, args.output);
+	if (!r && args.verbose)
+		say("%s: a tree of %ld nodes", args.output, tree_nodes(tree));
+	tree_free(tree);
 	return r;
 }
 
@@ -354,7 +476,8 @@ generate(const struct store *s, const struct prompt *text, int room)
 	const struct net_how how = store_how(&s->book.recipe);
 	const struct decode_how ways = {.memory = args.resident ? 0 : args.memory,
 					.readers = args.readers,
-					.predictor = (enum decode_predictor)args.predictor,
+					.predictor = args.predictor == PREDICT_NONE ? DECODE_NONE
+										    : DECODE_GATE,
 					.skip = !args.no_skip};
 	struct talk talk = {.prompt = text};
 	const struct sample what = {.temperature = args.greedy ? 0 : args.temp,
@@ -398,6 +521,8 @@ run_store(char **v, int n)
 	if (!args.memory == !args.resident)
 		return usage("run: %s (expected --memory BYTES or --resident)",
 			     args.memory ? "two budgets" : "no budget");
+	if (args.predictor > PREDICT_NONE && args.predictor != PREDICT_GATE)
+		return usage("run: a --predictor that it does not have (expected none or gate)");
 	if (tables > 1)
 		return usage("%d tokenizers (expected one of --bpe, --gpt2, --llama2)", tables);
 	if (n != 1 + !!args.gpt2)
@@ -417,8 +542,13 @@ run_store(char **v, int n)
 /* --- the command line --- */
 
 static const struct verb verbs[] = {
-	{"replay", 1, INT_MAX, "TRACE...", " output slots policy scope half-life layers experts ",
+	{"replay", 1, INT_MAX, "TRACE...",
+	 " output verbose slots policy scope half-life predictor prefetch waste tree depth "
+	 "branching "
+	 "layers experts ",
 	 replay_traces, 0},
+	{"learn", 1, INT_MAX, "TRACE...", " output verbose tree depth branching layers experts ",
+	 learn, 0},
 	{"pack", 1, 1, "CKPT", " output leaf sample sample-tokens shadow jobs kernels ", pack, 0},
 	{"run", 1, 2, "STORE, with --gpt2 also MERGES",
 	 " memory resident check readers buffered predictor no-skip stats tokens temp greedy bpe "

@@ -29,10 +29,11 @@ turn,phase,step,layer,slot,expert,weight,expert_bytes
 END
 
 ok "replay" moe-prefetch replay --slots 1,2 --policy lru -o out trace.csv
-cat >want <<'END'
-policy,predictor,scope,slots,accesses,hits,hit_rate,min_hit_rate,loads,wasted,bytes,trace
-lru,none,layer,1,8,1,0.125,0.5,7,0,1000,trace.csv
-lru,none,layer,2,8,5,0.625,0.75,3,0,400,trace.csv
+more=wasted_bytes,budget,recall,recall_2k,precision,trace
+cat >want <<END
+policy,predictor,scope,slots,accesses,hits,hit_rate,min_hit_rate,loads,wasted,bytes,$more
+lru,none,layer,1,8,1,0.125,0.5,7,0,1000,0,1,,,,trace.csv
+lru,none,layer,2,8,5,0.625,0.75,3,0,400,0,1,,,,trace.csv
 END
 same out want "the columns and figures worked out by hand"
 moe-prefetch replay --slots 2 --scope global --policy min - <trace.csv >out
@@ -40,8 +41,52 @@ is "$(column out scope) $(column out hits) $(column out min_hit_rate)" "global 6
 	"one pool; standard input"
 gzip -k trace.csv
 moe-prefetch replay --slots 1 trace.csv trace.csv.gz -o both.csv.gz
-is "$(gzip -dc both.csv.gz | cut -d, -f6,12 | tr '\n' ' ')" \
+is "$(gzip -dc both.csv.gz | cut -d, -f6,17 | tr '\n' ' ')" \
 	"hits,trace 1,trace.csv 1,trace.csv.gz " "several traces, compressed"
+
+# Layer 0 alternates: the token before is always wrong, the tree soon right.
+{
+	echo step,layer,expert,gate
+	seq 0 79 | awk '{ print $1 ",0," $1 % 2 "," $1 % 2; print $1 ",1,2,3" }'
+} >turns.csv
+figures() {
+	moe-prefetch replay --slots 1 --scope global "$@" turns.csv -o out &&
+		for name in hits loads wasted recall; do column out $name; echo; done | xargs
+}
+is "$(figures --predictor previous)" "0 160 0 0.5" \
+	"previous: kept in vain, it costs the other its slot"
+is "$(figures --predictor gate)" "79 81 0 0.5" "gate: right in one layer, wrong in the other"
+sed 's/,[^,]*$//' turns.csv >other.csv
+fails 1 "gate without its column" moe-prefetch replay --slots 1 --predictor gate other.csv
+says 'other.csv: no column "gate"' "is told"
+set -- $(figures --predictor tree)
+ok "the tree learns to alternate: recall $4" awk -v recall="$4" 'BEGIN { exit !(recall > .95) }'
+set -- $(figures --predictor tree --prefetch)
+ok "loading ahead: $1 hits, $2 loads, $3 wasted" test "$1" -gt 140 -a "$2" -lt 165 -a "$3" -lt 5
+set -- $(figures --predictor tree --prefetch --waste 1000000)
+is "$(($1 + $2)) $3" "160 0" "not where a load that is not used costs too much"
+
+# A tree kept: the next time it begins with what it knew.
+ok "learn" moe-prefetch learn -v -o tree turns.csv
+says '^moe-prefetch: tree: a tree of [0-9]+ nodes$' "-v tells the size"
+is "$(figures --predictor tree --tree tree)" "79 81 0 1" "a tree that knows is always right"
+moe-prefetch learn -o other.tree turns.csv turns.csv
+moe-prefetch learn --tree tree -o again.tree turns.csv
+same again.tree other.tree "learning in two goes is learning in one"
+sed 's/,2,3$/,7,3/' turns.csv >other.csv
+fails 1 "a tree of another model" \
+	moe-prefetch replay --slots 1 --predictor tree --tree tree other.csv
+says 'other.csv: a trace of 2 layers of 8 experts does not fit a tree of 2 layers of 4' "is told"
+head -c 99 tree >cut.tree
+fails 1 "a tree that is cut short" moe-prefetch learn --tree cut.tree -o more.tree turns.csv
+says 'cut.tree: a damaged tree' "is told"
+ok "nothing is left of it" test ! -e more.tree
+fails 1 "a trace for a tree" moe-prefetch learn --tree trace.csv -o more.tree turns.csv
+says 'trace.csv: no tree' "is told"
+fails 2 "learn without a file" moe-prefetch learn turns.csv
+fails 2 "loading ahead without a predictor" moe-prefetch replay --slots 1 --prefetch turns.csv
+fails 2 "and with the limit" \
+	moe-prefetch replay --slots 1 --prefetch --predictor tree --policy min turns.csv
 
 # bad NAME STATUS COMPLAINT: moe-prefetch replay bad.csv is refused
 bad() {
@@ -108,5 +153,17 @@ while read -r name least; do
 done <<'END'
 qwen3-30b.route.csv.gz 43,38,28
 gemma4.route.csv.gz 49,41,30
+END
+
+# What the tree names before it is known, of six and of twelve, from numbers of experts alone.
+while read -r name recall twice; do
+	[ -f "$traces/$name" ] || continue
+	moe-prefetch replay --slots 6 --predictor tree "$traces/$name" >out
+	ok "the tree's recall on $name is $(column out recall), $(column out recall_2k)" \
+		awk -v a="$(column out recall)" -v b="$(column out recall_2k)" \
+		"BEGIN { exit !(a > $recall && b > $twice) }"
+done <<'END'
+qwen3-30b.route.csv.gz .59 .78
+gemma4.route.csv.gz .57 .76
 END
 done_testing

@@ -10,7 +10,7 @@
 enum { SHIFT = 16 };
 
 struct row_of {
-	long turn, phase, step, layer, expert, bytes;
+	long turn, phase, step, layer, expert, bytes, gate;
 };
 
 /* What is known of a layer while reading. */
@@ -31,20 +31,22 @@ struct word {
 struct reader {
 	struct table *table;
 	const char *file;
-	int column[6]; /* of struct row_of, -1: absent */
+	int column[7]; /* of struct row_of, -1: absent */
 	long most_layers, most_experts;
 	struct access_trace *t;
 	struct level *level; /* [t->depth] */
 	long room[2];	     /* of play.item, play.turn */
-	uint32_t stamp;	     /* of the step that is being read */
-	int part;	     /* of the conversation */
-	struct row_of last;  /* the row before; phase -1: none yet */
+	long gate_room[2];
+	uint32_t stamp;	    /* of the step that is being read */
+	int part;	    /* of the conversation */
+	struct row_of last; /* the row before; phase -1: none yet */
 	struct word *prompt;
 	long prompts, prompt_room;
 	long batch; /* where the prompt begins that is being read */
 };
 
-static const char *const columns[] = {"turn", "phase", "step", "layer", "expert", "expert_bytes"};
+static const char *const columns[] = {"turn",	"phase",	"step", "layer",
+				      "expert", "expert_bytes", "gate"};
 
 /* --- lists --- */
 
@@ -92,19 +94,28 @@ level_of(struct reader *r, long layer)
 	return &r->level[layer];
 }
 
-/* Whether this step has not had the expert yet. */
-static bool
-first_of_step(struct reader *r, const struct row_of *row)
+/* The layer has an expert of this number. */
+static struct level *
+level_with(struct reader *r, long layer, long expert)
 {
-	struct level *l = level_of(r, row->layer);
-	bool first;
+	struct level *l = level_of(r, layer);
+	const int n = (int)expert + 1;
 
-	if (row->expert >= l->experts) {
-		const int n = (int)row->expert + 1;
+	if (n > l->experts) {
 		l->stamp = mem_grow(l->stamp, (size_t)n, sizeof *l->stamp);
 		memset(l->stamp + l->experts, 0, (size_t)(n - l->experts) * sizeof *l->stamp);
 		l->experts = n;
 	}
+	return l;
+}
+
+/* Whether this step has not had the expert yet. */
+static bool
+first_of_step(struct reader *r, const struct row_of *row)
+{
+	struct level *l = level_with(r, row->layer, row->expert);
+	bool first;
+
 	if (row->bytes > l->bytes)
 		l->bytes = row->bytes;
 	first = l->stamp[row->expert] != r->stamp;
@@ -203,6 +214,20 @@ check_order(const struct reader *r, const struct row_of *row)
 }
 
 static void
+add_gate(struct reader *r, const struct row_of *row)
+{
+	struct access_list *gate = &r->t->gate;
+	const struct access_list *play = &r->t->play;
+
+	if (r->column[6] < 0)
+		return;
+	while (gate->turns < play->turns)
+		begin_turn(gate, &r->gate_room[1], play->turn[gate->turns]);
+	level_with(r, row->layer, row->gate);
+	add_item(gate, &r->gate_room[0], (uint32_t)(row->layer << SHIFT | row->gate));
+}
+
+static void
 add_decoded(struct reader *r, const struct row_of *row)
 {
 	const struct row_of *last = &r->last;
@@ -218,6 +243,7 @@ add_decoded(struct reader *r, const struct row_of *row)
 						.part = r->part});
 	if (first_of_step(r, row))
 		add_item(play, &r->room[0], (uint32_t)(row->layer << SHIFT | row->expert));
+	add_gate(r, row);
 }
 
 /* A whole number in [0, hi]; nearly all are a few digits. */
@@ -247,7 +273,7 @@ read_row(struct reader *r)
 	if (whole(r, 0, LONG_MAX, &row.turn) || whole(r, 1, 1, &row.phase) ||
 	    whole(r, 2, LONG_MAX, &row.step) || whole(r, 3, r->most_layers - 1, &row.layer) ||
 	    whole(r, 4, r->most_experts - 1, &row.expert) || whole(r, 5, LONG_MAX, &row.bytes) ||
-	    check_order(r, &row))
+	    whole(r, 6, r->most_experts - 1, &row.gate) || check_order(r, &row))
 		return -1;
 	if (r->last.phase >= 0 && row.turn > r->last.turn) {
 		end_batch(r);
@@ -270,7 +296,7 @@ read_rows(struct reader *r)
 {
 	int got;
 
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 7; i++) {
 		const bool needed = i >= 2 && i <= 4;
 		r->column[i] = needed ? table_require(r->table, columns[i])
 				      : table_column(r->table, columns[i]);
@@ -352,8 +378,10 @@ complete(struct reader *r)
 	list_prompt(r);
 	renumber(t, &t->play);
 	renumber(t, &t->prompt);
+	renumber(t, &t->gate);
 	end_list(&t->play);
 	end_list(&t->prompt);
+	end_list(&t->gate);
 	for (long i = 0; i < t->play.turns; i++)
 		if (!t->play.turn[i].warm) {
 			t->counted_turns++;
@@ -396,5 +424,7 @@ access_free(struct access_trace *t)
 	free(t->play.turn);
 	free(t->prompt.item);
 	free(t->prompt.turn);
+	free(t->gate.item);
+	free(t->gate.turn);
 	free(t);
 }

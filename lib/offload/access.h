@@ -8,11 +8,11 @@
  * expert of one layer.
  *
  * A trace is a CSV table with the columns step, layer and expert, and perhaps turn (of a
- * conversation), phase and expert_bytes.  Rows with phase 0 are the tokens of a prompt, computed
- * as one batch: one access per distinct expert and layer, in layer order, within a layer in the
- * order of the file; these warm the memory and are not counted.  Rows with phase 1, or of a table
- * without that column, are decoded tokens: one access per distinct expert of each step and layer,
- * in the order of the file.
+ * conversation), phase, expert_bytes and gate.  Rows with phase 0 are the tokens of a prompt,
+ * computed as one batch: one access per distinct expert and layer, in layer order, within a layer
+ * in the order of the file; these warm the memory and are not counted.  Rows with phase 1, or of a
+ * table without that column, are decoded tokens: one access per distinct expert of each step and
+ * layer, in the order of the file.
  *
  * An item is an expert of a layer; items are numbered by layer, then expert, without a gap
  * between layers.  Memory: 4 bytes per access, 24 per layer's turn, 4 per row of a prompt.
@@ -45,6 +45,11 @@ struct access_trace {
 	long counted_turns;
 	long steps; /* decoded */
 	struct access_list play;
+	/*
+	 * With a column gate: for each turn of the play the experts that the layer's router chose
+	 * when it was given the input of the layer before; none for prompts.  turns is 0 without.
+	 */
+	struct access_list gate;
 	/* The rows of prompts token by token, sorted by part of the conversation, step, layer. */
 	struct access_list prompt;
 };

@@ -32,6 +32,14 @@ struct evict {
 	struct rank *rank;  /* [items] also of those that are absent: lfu and decay count on */
 	uint32_t *next_use; /* [accesses] of the same item; NULL unless MIN */
 
+	/* Of loads ahead. */
+	bool *ahead; /* [items] loaded and not used since */
+	long wasted; /* evicted so */
+	double wasted_bytes;
+	uint32_t *pinned; /* [pins] loaded for the turn to come */
+	double *value;	  /* [pins] their ranks; learned ranks them anew */
+	long pins, pin_room;
+
 	/* Of learned. */
 	struct hazard *hazard;
 	int *order;	      /* [depth] the place of a layer among those that appear */
@@ -102,11 +110,31 @@ settle_all(struct evict *e, struct heap *h)
 		sink(e, h, at, h->item[at]);
 }
 
+static int
+layer_of(const struct evict *e, uint32_t item)
+{
+	int lo = 0, hi = e->t->depth;
+
+	while (hi - lo > 1) {
+		const int mid = (lo + hi) / 2;
+		if (e->t->first[mid] <= (long)item)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
 static void
 drop_first(struct evict *e, struct heap *h)
 {
 	const uint32_t gone = h->item[0];
 
+	if (e->ahead[gone]) {
+		e->ahead[gone] = false;
+		e->wasted++;
+		e->wasted_bytes += (double)e->t->bytes[layer_of(e, gone)];
+	}
 	h->n--;
 	e->n--;
 	if (h->n)
@@ -148,17 +176,32 @@ least_of_layers(const struct evict *e, int now)
 	return found;
 }
 
+static struct heap *
+heap_of(const struct evict *e, int layer)
+{
+	return &e->heap[e->one_heap ? 0 : layer];
+}
+
+/* Whose first item gives way to one of this layer; NULL: there is room. */
+static struct heap *
+crowded(const struct evict *e, int layer)
+{
+	struct heap *h = heap_of(e, layer);
+
+	if (e->global ? e->n < e->room : h->n < h->room)
+		return NULL;
+	return e->global && !e->one_heap ? least_of_layers(e, layer) : h;
+}
+
 /* A new item, in a place that is free or that the least gives up. */
 static void
 admit(struct evict *e, int layer, uint32_t item)
 {
-	struct heap *h = &e->heap[e->one_heap ? 0 : layer], *from = h;
+	struct heap *h = heap_of(e, layer), *from = crowded(e, layer);
 
-	if (e->global ? e->n == e->room : h->n == h->room) {
+	if (from) {
 		if (e->policy == EVICT_MIN && !below(e, h->item[0], item))
 			return;
-		if (e->global && !e->one_heap)
-			from = least_of_layers(e, layer);
 		drop_first(e, from);
 	}
 	e->n++;
@@ -306,6 +349,91 @@ end_learned(struct evict *e, const struct access_turn *turn, long k, const bool 
 	}
 }
 
+/* --- loading ahead --- */
+
+/* The item does not give way until its turn.  Then `learned` ranks its layer anew. */
+static void
+pin(struct evict *e, uint32_t item)
+{
+	const double was = e->rank[item].value;
+
+	e->rank[item].value = HUGE_VAL;
+	if (e->policy == EVICT_LEARNED)
+		return;
+	if (e->pins == e->pin_room) {
+		e->pin_room = e->pin_room ? 2 * e->pin_room : 16;
+		e->pinned = mem_grow(e->pinned, (size_t)e->pin_room, sizeof *e->pinned);
+		e->value = mem_grow(e->value, (size_t)e->pin_room, sizeof *e->value);
+	}
+	e->pinned[e->pins] = item;
+	e->value[e->pins++] = was;
+}
+
+static void
+unpin(struct evict *e, long i, struct heap *h)
+{
+	const uint32_t item = e->pinned[i];
+
+	e->rank[item].value = e->value[i];
+	e->pins--;
+	e->pinned[i] = e->pinned[e->pins];
+	e->value[i] = e->value[e->pins];
+	if (evict_holds(e, item))
+		settle(e, h, item);
+}
+
+static void
+unpin_item(struct evict *e, uint32_t item, struct heap *h)
+{
+	for (long i = 0; i < e->pins; i++)
+		if (e->pinned[i] == item) {
+			unpin(e, i, h);
+			return;
+		}
+}
+
+void
+evict_expect(struct evict *e, long k, uint32_t item)
+{
+	if (!evict_holds(e, item) || e->policy == EVICT_MIN)
+		return;
+	pin(e, item);
+	settle(e, heap_of(e, e->t->play.turn[k].layer), item);
+}
+
+bool
+evict_load(struct evict *e, long k, uint32_t item, double chance, double waste)
+{
+	const struct access_turn *turn = &e->t->play.turn[k];
+	const struct heap *from = crowded(e, turn->layer);
+	const bool known = e->policy == EVICT_LEARNED && from;
+	const double lost = known ? expected(e, from->item[0]) : 0;
+
+	if (evict_holds(e, item) || chance <= (1 - chance) * waste + lost ||
+	    (from && e->rank[from->item[0]].value == HUGE_VAL))
+		return false;
+	e->rank[item].used = turn->begin;
+	pin(e, item);
+	admit(e, turn->layer, item);
+	e->ahead[item] = true;
+	return true;
+}
+
+long
+evict_wasted(const struct evict *e, double *bytes)
+{
+	long n = e->wasted;
+
+	*bytes = e->wasted_bytes;
+	for (int k = 0; k < e->heaps; k++)
+		for (long i = 0; i < e->heap[k].n; i++)
+			if (e->ahead[e->heap[k].item[i]]) {
+				*bytes += (double)e->t->bytes[layer_of(e, e->heap[k].item[i])];
+				n++;
+			}
+	return n;
+}
+
 /* --- a turn --- */
 
 static bool
@@ -314,11 +442,13 @@ access_item(struct evict *e, const struct access_turn *turn, long i)
 	const uint32_t item = e->t->play.item[i];
 	const bool hit = evict_holds(e, item);
 
+	e->ahead[item] = false;
+	unpin_item(e, item, heap_of(e, turn->layer));
 	rank_access(e, turn, i, item);
 	if (e->policy == EVICT_LEARNED)
 		e->rank[item].value = expected(e, item);
 	if (hit)
-		settle(e, &e->heap[e->one_heap ? 0 : turn->layer], item);
+		settle(e, heap_of(e, turn->layer), item);
 	else
 		admit(e, turn->layer, item);
 	return hit;
@@ -337,6 +467,8 @@ evict_turn(struct evict *e, long k, bool *hit)
 		hit[i] = access_item(e, turn, turn->begin + i);
 		hits += hit[i];
 	}
+	while (e->pins)
+		unpin(e, e->pins - 1, heap_of(e, turn->layer));
 	if (e->policy == EVICT_LEARNED)
 		end_learned(e, turn, k, hit);
 	return hits;
@@ -403,6 +535,7 @@ evict_new(const struct access_trace *t, enum evict_policy policy, int slots, boo
 	e->place = mem_grow(NULL, items, sizeof *e->place);
 	memset(e->place, 0xff, items * sizeof *e->place);
 	e->rank = mem_zero(items, sizeof *e->rank);
+	e->ahead = mem_zero(items, sizeof *e->ahead);
 	for (size_t i = 0; policy == EVICT_DECAY && i < items; i++)
 		e->rank[i].value = -HUGE_VAL;
 	if (policy == EVICT_MIN)
@@ -423,6 +556,9 @@ evict_free(struct evict *e)
 	free(e->place);
 	free(e->rank);
 	free(e->next_use);
+	free(e->ahead);
+	free(e->pinned);
+	free(e->value);
 	hazard_free(e->hazard);
 	evict_free(e->shadow);
 	free(e->order);

@@ -52,4 +52,19 @@ void evict_free(struct evict *e); /* NULL is harmless */
 long evict_turn(struct evict *e, long k, bool *hit);
 bool evict_holds(const struct evict *e, uint32_t item);
 
+/*
+ * Before turn k: an item of its layer is expected there.  If it is in its slot, it does not give
+ * way before the turn is over.
+ */
+void evict_expect(struct evict *e, long k, uint32_t item);
+/*
+ * If it is not, load it, where that saves more than it costs: the chance of a load that
+ * is used, against that of one that is not, at the price of `waste` loads, and the chance that the
+ * one that would give way is used, which only EVICT_LEARNED knows.  Until its turn is over it does
+ * not give way.  Not for EVICT_MIN.  Whether it was loaded.
+ */
+bool evict_load(struct evict *e, long k, uint32_t item, double chance, double waste);
+/* Items that were so loaded and evicted without a use, or that are there without one; bytes. */
+long evict_wasted(const struct evict *e, double *bytes);
+
 #endif

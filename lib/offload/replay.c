@@ -2,35 +2,122 @@
 #include "base/mem.h"
 #include <stdlib.h>
 
-/* The accesses of the largest turn. */
+struct play {
+	const struct access_trace *t;
+	const struct replay_plan *plan;
+	struct replay_score *s;
+	struct evict *evict;
+	struct predict *predict;     /* NULL: none */
+	bool *hit;		     /* [most accesses of a turn] */
+	struct predict_guess *guess; /* [2 budget] for the turn at hand */
+	long guesses;
+	long *expected; /* [items] the number, from 1, of the turn for which it was guessed */
+	long named, right, right_2k;
+};
+
 static long
-most_of_turn(const struct access_list *l)
+size_of(const struct access_turn *turn)
+{
+	return turn[1].begin - turn->begin;
+}
+
+static long
+largest_turn(const struct access_list *l)
 {
 	long most = 0;
 
 	for (long k = 0; k < l->turns; k++)
-		if (l->turn[k + 1].begin - l->turn[k].begin > most)
-			most = l->turn[k + 1].begin - l->turn[k].begin;
+		most = size_of(&l->turn[k]) > most ? size_of(&l->turn[k]) : most;
 	return most;
+}
+
+/* What is expected of turn k is kept, or brought. */
+static void
+prepare(struct play *p, long k)
+{
+	const long budget = p->s->budget;
+
+	p->guesses = predict_turn(p->predict, k, 2 * budget, p->guess);
+	for (long i = 0; i < p->guesses && i < budget; i++)
+		evict_expect(p->evict, k, p->guess[i].item);
+	for (long i = 0; p->plan->ahead && i < p->guesses; i++)
+		if (evict_load(p->evict, k, p->guess[i].item, (double)p->guess[i].chance,
+			       p->plan->waste)) {
+			p->s->loads++;
+			p->s->bytes += (double)p->t->bytes[p->t->play.turn[k].layer];
+		}
+}
+
+/* What was guessed for turn k, which is known now. */
+static void
+judge(struct play *p, long k)
+{
+	const struct access_turn *turn = &p->t->play.turn[k];
+	const long budget = p->s->budget;
+
+	for (long i = 0; i < p->guesses; i++)
+		p->expected[p->guess[i].item] = (k + 1) * (i < budget ? 1 : -1);
+	for (long i = turn->begin; i < turn[1].begin; i++) {
+		const long number = p->expected[p->t->play.item[i]];
+		p->right += number == k + 1;
+		p->right_2k += labs(number) == k + 1;
+	}
+	p->named += p->guesses < budget ? p->guesses : budget;
+}
+
+static void
+play_turn(struct play *p, long k)
+{
+	const struct access_turn *turn = &p->t->play.turn[k];
+	struct replay_score *s = p->s;
+	long hits;
+
+	if (p->predict && !turn->warm)
+		prepare(p, k);
+	hits = evict_turn(p->evict, k, p->hit);
+	if (!turn->warm) {
+		const long missed = size_of(turn) - hits;
+		s->accesses += size_of(turn);
+		s->hits += hits;
+		s->loads += missed;
+		s->bytes += (double)missed * (double)p->t->bytes[turn->layer];
+		if (p->predict)
+			judge(p, k);
+	}
+	if (p->predict)
+		predict_learn(p->predict, k);
+}
+
+static double
+share(long part, long whole)
+{
+	return whole ? (double)part / (double)whole : 0;
 }
 
 void
 replay(const struct access_trace *t, const struct replay_plan *plan, struct replay_score *s)
 {
-	struct evict *e = evict_new(t, plan->policy, plan->slots, plan->global, plan->half_life);
-	bool *hit = mem_zero((size_t)most_of_turn(&t->play), sizeof *hit);
+	struct play p = {.t = t, .plan = plan, .s = s};
 
 	*s = (struct replay_score){0};
-	for (long k = 0; k < t->play.turns; k++) {
-		const struct access_turn *turn = &t->play.turn[k];
-		const long n = turn[1].begin - turn->begin, hits = evict_turn(e, k, hit);
-		if (turn->warm)
-			continue;
-		s->accesses += n;
-		s->hits += hits;
-		s->loads += n - hits;
-		s->bytes += (double)(n - hits) * (double)t->bytes[turn->layer];
+	s->budget = (t->counted + t->counted_turns / 2) / t->counted_turns;
+	s->budget += !s->budget;
+	p.evict = evict_new(t, plan->policy, plan->slots, plan->global, plan->half_life);
+	p.hit = mem_zero((size_t)largest_turn(&t->play), sizeof *p.hit);
+	if (plan->predictor != PREDICT_NONE) {
+		p.predict = predict_new(t, plan->predictor, plan->tree);
+		p.guess = mem_zero(2 * (size_t)s->budget, sizeof *p.guess);
+		p.expected = mem_zero((size_t)t->items, sizeof *p.expected);
 	}
-	evict_free(e);
-	free(hit);
+	for (long k = 0; k < t->play.turns; k++)
+		play_turn(&p, k);
+	s->wasted = evict_wasted(p.evict, &s->wasted_bytes);
+	s->recall = share(p.right, s->accesses);
+	s->recall_2k = share(p.right_2k, s->accesses);
+	s->precision = share(p.right, p.named);
+	predict_free(p.predict);
+	evict_free(p.evict);
+	free(p.hit);
+	free(p.guess);
+	free(p.expected);
 }

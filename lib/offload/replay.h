@@ -1,6 +1,7 @@
 #ifndef OFFLOAD_REPLAY_H
 #define OFFLOAD_REPLAY_H
 #include "offload/evict.h"
+#include "offload/predict.h"
 
 /* A trace played against a pool of slots: what would have been there, what had to be loaded. */
 
@@ -9,13 +10,30 @@ struct replay_plan {
 	int slots; /* for each layer */
 	bool global;
 	double half_life; /* of EVICT_DECAY, steps */
+	enum predict_kind predictor;
+	struct tree *tree; /* of PREDICT_TREE: what it knows already; learns on */
+	/*
+	 * Load ahead what the predictor expects of the next turn, most likely first, where that
+	 * saves more than it costs, counted in loads: a load that is used saves one, with the
+	 * chance c; one that is not costs `waste`; and the expert that gives way would have been
+	 * used with its own chance v, where the policy knows it: c > (1 - c) waste + v.
+	 */
+	bool ahead;
+	double waste;
 };
 
 /* Of the counted accesses alone. */
 struct replay_score {
 	long accesses, hits;
-	long loads;   /* each miss */
-	double bytes; /* of them; 0 where the trace does not tell */
+	long loads;  /* each miss, and each load ahead */
+	long wasted; /* loads ahead that were evicted, or were there in the end, without a use */
+	double bytes, wasted_bytes; /* of them; 0 where the trace does not tell */
+	/*
+	 * Of the predictor, asked for k experts, as many as a turn uses in the mean, and for 2k:
+	 * those that were used, of all used; of k, those used of all that were named.
+	 */
+	double recall, recall_2k, precision;
+	long budget; /* k */
 };
 
 void replay(const struct access_trace *t, const struct replay_plan *plan, struct replay_score *s);
