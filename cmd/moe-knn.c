@@ -8,13 +8,17 @@
 #include "knn/exact.h"
 #include "knn/vectors.h"
 #include "math/kern.h"
+#include "policy/ecology.h"
+#include "pool/gravity.h"
 #include "program.h"
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
 
 static struct args {
-	char *output, *kernels, *index, *timing;
+	struct gravity gravity;
+	char *output, *kernels, *index, *timing, *census, *trace;
+	long batch;
 	int k, filter, workers, clusters, steps, queries, moved, check, turn;
 	double recall, distance, noise;
 	long seed;
@@ -29,6 +33,7 @@ static struct args {
 	  .distance = 0.05,
 	  .noise = 0.05,
 	  .recall = -1,
+	  .batch = 256,
 	  .seed = 1};
 
 static const struct opt rows[] = {
@@ -52,6 +57,24 @@ static const struct opt rows[] = {
 	    "drift: queries of a step that are put to all keys for comparison"),
 	ROW("upkeep", 0, OPT_INT, turn, 1, 1 << 24, "N",
 	    "drift: in how many steps all clusters are made anew"),
+	ROW("batch", 0, OPT_LONG, batch, 1, 1 << 24, "N", "gravity: queries of a step"),
+	ROW("alpha", 0, OPT_REAL, gravity.alpha, 0, 1e6, "RATE", "gravity: attraction"),
+	ROW("beta", 0, OPT_REAL, gravity.beta, 0, 1e6, "RATE", "gravity: peer-pull"),
+	ROW("delta", 0, OPT_REAL, gravity.delta, 0, 1, "RATE", "gravity: forgetting"),
+	ROW("theta", 0, OPT_REAL, gravity.theta, 0, 1, "SHARE",
+	    "gravity: quantile of usage below which keys forget"),
+	ROW("rho", 0, OPT_REAL, gravity.rho, 0, 1, "RATE", "gravity: memory of usage"),
+	ROW("key-warmup", 0, OPT_LONG, gravity.warmup, 0, 1L << 40, "STEPS",
+	    "gravity: before forgetting begins"),
+	ROW("rebirth", 0, OPT_REAL, gravity.least, 0, 1, "LENGTH",
+	    "gravity: shorter keys are reborn"),
+	ROW("mean", 0, OPT_FLAG, gravity.mean, 0, 1, NULL,
+	    "gravity: attraction to the mean of the queries, not the sum"),
+	ROW("no-inertia", 0, OPT_FLAG, gravity.no_inertia, 0, 1, NULL,
+	    "gravity: usage slows nothing"),
+	ROW("sphere", 0, OPT_FLAG, gravity.sphere, 0, 1, NULL, "gravity: keys keep length 1"),
+	ROW("census", 0, OPT_TEXT, census, 0, 0, "FILE", "gravity: CSV of each step"),
+	ROW("trace", 0, OPT_TEXT, trace, 0, 0, "FILE", "gravity: CSV of the choices"),
 	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", "of the index and of what is drawn"),
 	ROW("timing", 0, OPT_TEXT, timing, 0, 0, "FILE", "drift: CSV of what each step took"),
 	ROW("jobs", 'j', OPT_INT, workers, 1, 256, "N", "workers; else one per processor"),
@@ -66,7 +89,8 @@ static struct opt_table table = {
 	.program = "moe-knn",
 	.synopsis = "moe-knn search [-k K] [--cosine] [options] KEYS QUERIES\n"
 		    "moe-knn build [--cosine] [--clusters N] -o INDEX KEYS\n"
-		    "moe-knn drift [-k K] [--approximate SHARE] [options] KEYS...\n",
+		    "moe-knn drift [-k K] [--approximate SHARE] [options] KEYS...\n"
+		    "moe-knn gravity [-k K] [options] -o MOVED KEYS [QUERIES]\n",
 	.row = rows,
 	.n = sizeof rows / sizeof *rows,
 	.values = &args,
@@ -396,6 +420,136 @@ end:
 	return r;
 }
 
+/* --- gravity --- */
+
+struct field {
+	struct gravity_keys keys;
+	int *choice; /* [args.batch][args.k] */
+	float *score;
+	double *load; /* [n] */
+	struct row census, trace;
+};
+
+/* Tokens are numbered as queries; their weights are the softmax of their scores. */
+static int
+trace_choices(struct field *f, long step, long first, long n)
+{
+	for (long t = 0; t < n; t++) {
+		const float *s = f->score + t * args.k;
+		double sum = 0;
+		for (int r = 0; r < args.k; r++)
+			sum += exp((double)s[r] - (double)s[0]);
+		for (int r = 0; r < args.k; r++) {
+			row_long(&f->trace, step);
+			row_long(&f->trace, 0);
+			row_long(&f->trace, t);
+			row_long(&f->trace, first + t);
+			row_long(&f->trace, 0);
+			row_long(&f->trace, r);
+			row_long(&f->trace, f->choice[t * args.k + r]);
+			row_real(&f->trace, exp((double)s[r] - (double)s[0]) / sum);
+			if (row_end(&f->trace) < 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+static int
+census_step(struct field *f, long step, long tokens, const struct gravity_done *done)
+{
+	memset(f->load, 0, (size_t)f->keys.n * sizeof *f->load);
+	for (long i = 0; i < tokens * args.k; i++)
+		f->load[f->choice[i]]++;
+	const struct ecology_load l = ecology_load((int)f->keys.n, f->load);
+	row_long(&f->census, step);
+	row_long(&f->census, tokens);
+	row_real(&f->census, l.gini);
+	row_real(&f->census, l.entropy);
+	row_real(&f->census, l.dead);
+	row_long(&f->census, done->clamped);
+	row_long(&f->census, done->forgotten);
+	row_long(&f->census, done->reborn);
+	row_real(&f->census, done->farthest);
+	return row_end(&f->census);
+}
+
+/* Each batch is routed by the keys as they are, then moves them. */
+static int
+gravitate(struct field *f, const struct vectors *q)
+{
+	struct gravity_done done;
+
+	if (f->census.f)
+		row_header(&f->census, "step,tokens,gini,entropy,dead,clamped,forgotten,reborn,"
+				       "farthest");
+	if (f->trace.f)
+		row_header(&f->trace, "step,seq,pos,token,layer,rank,expert,weight");
+	for (long first = 0, step = 1; first < q->n; first += args.batch, step++) {
+		const long n = q->n - first < args.batch ? q->n - first : args.batch;
+		const struct gravity_batch b = {.tokens = n,
+						.k = args.k,
+						.query = q->v + first * q->d,
+						.choice = f->choice};
+		struct exact *x = exact_new(f->keys.key, f->keys.n, f->keys.d, EXACT_AUTO, n);
+		exact_search(x, b.query, n, args.k, f->choice, f->score);
+		exact_free(x);
+		gravity_step(&args.gravity, &f->keys, &b, step, (uint64_t)args.seed, 0, &done);
+		if ((f->census.f && census_step(f, step, n, &done) < 0) ||
+		    (f->trace.f && trace_choices(f, step, first, n) < 0))
+			return -1;
+	}
+	return 0;
+}
+
+static int
+write_keys(const struct gravity_keys *k)
+{
+	struct file *f = file_create(args.output);
+	const int r = f ? npy_write(f, k->key, k->n, k->d) : -1;
+
+	return file_close(f) < 0 ? -1 : r;
+}
+
+static int
+gravity(char **v, int n)
+{
+	struct vectors keys = {0}, queries = {0};
+	struct field f = {0};
+	int r = -1;
+
+	if (read_keys(&keys, v[0]) < 0 || vectors_read(&queries, n > 1 ? v[1] : "-") < 0 ||
+	    vectors_normalize(&queries) < 0 || fits(&keys, &queries) < 0)
+		goto end;
+	f.keys = (struct gravity_keys){
+		.n = keys.n,
+		.d = keys.d,
+		.key = mem_grow(NULL, (size_t)keys.n * (size_t)keys.d, sizeof(float)),
+		.usage = mem_zero((size_t)keys.n, sizeof(float)),
+		.born = mem_zero((size_t)keys.n, sizeof(int64_t))};
+	memcpy(f.keys.key, keys.v, (size_t)keys.n * (size_t)keys.d * sizeof(float));
+	f.choice = mem_zero((size_t)args.batch * (size_t)args.k, sizeof *f.choice);
+	f.score = mem_zero((size_t)args.batch * (size_t)args.k, sizeof *f.score);
+	f.load = mem_zero((size_t)keys.n, sizeof *f.load);
+	if ((!args.census || (f.census.f = file_create(args.census))) &&
+	    (!args.trace || (f.trace.f = file_create(args.trace))))
+		r = gravitate(&f, &queries);
+	if (file_close(f.census.f) < 0 || file_close(f.trace.f) < 0)
+		r = -1;
+	if (r == 0)
+		r = write_keys(&f.keys);
+end:
+	free(f.keys.key);
+	free(f.keys.usage);
+	free(f.keys.born);
+	free(f.choice);
+	free(f.score);
+	free(f.load);
+	vectors_free(&keys);
+	vectors_free(&queries);
+	return r;
+}
+
 /* --- the command line --- */
 
 static const struct verb verbs[] = {
@@ -408,6 +562,10 @@ static const struct verb verbs[] = {
 	 " neighbours cosine approximate clusters steps queries moved distance noise check upkeep "
 	 "seed timing jobs kernels output ",
 	 drift, 0},
+	{"gravity", 1, 2, "KEYS [QUERIES]",
+	 " neighbours cosine batch alpha beta delta theta rho key-warmup rebirth mean no-inertia "
+	 "sphere census trace seed jobs kernels output ",
+	 gravity, 0},
 };
 
 static int
@@ -428,6 +586,7 @@ run(const struct opt_many *words)
 int
 main(int argc, char **argv)
 {
+	gravity_init(&args.gravity);
 	const int status = program(&table, &args.help, &args.version, argc, argv, run);
 
 	task_stop();

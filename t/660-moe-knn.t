@@ -20,6 +20,8 @@ floats() {
 	perl -e 'binmode STDOUT; print pack "f<*", @ARGV' -- "$@"
 }
 
+floats 1 0 0 0 0 0 | npy '<f4' False '2, 3' >zero.npy
+
 # --- search ---
 cat >keys.csv <<'END'
 x,y,z
@@ -169,6 +171,38 @@ says '^moe-knn: ask.npy: 100 x 19 \(expected 3000 x 19, as before\)$' "is told"
 fails 1 "more moves than keys" moe-knn drift --moved 3001 many.npy
 says 'many.npy: 3000 keys \(expected at least --moved 3001\)' "is told"
 
+# --- gravity ---
+floats 1 0 0 1 | npy '<f4' False '2, 2' >axes.npy
+floats 3 4 | npy '<f4' False '1, 2' >pull.npy
+ok "gravity" moe-knn gravity -k 1 --alpha 0.5 --rho 1 --census census -o moved.npy axes.npy \
+	<pull.npy
+moe-knn search -k 2 moved.npy axes.npy >out
+cat >want <<'END'
+query,rank,id,score
+0,0,0,1
+0,1,1,0.300000012
+1,0,1,0.899999976
+1,1,0,0
+END
+same out want "the chosen key goes half of the way to the query, scaled to length 1"
+is "$(sed -n '2s/0\.31622[0-9]*$/0.31622/p' census)" "1,1,0.5,0,0.5,0,0,0,0.31622" "its census"
+moe-knn gravity -k 2 --alpha 0 --beta 0.25 --rho 1 axes.npy pull.npy >moved.npy
+moe-knn search -k 2 moved.npy axes.npy >out
+is "$(sed -n '2,3s/^0,[01],//p' out | tr '\n' ' ')" "0,0.75 1,0.25 " \
+	"keys chosen together come closer"
+moe-knn gravity --batch 10 -k 3 --cosine many.npy ask.npy --census census --trace trace -j1 \
+	-o once.npy
+moe-knn gravity --batch 10 -k 3 --cosine many.npy ask.npy -j2 -o twice.npy
+same twice.npy once.npy "any number of workers leaves the same keys"
+is "$(wc -l <census) $(wc -l <trace)" "11 301" "a row for each step, and for each choice"
+is "$(head -n 1 trace)" "step,seq,pos,token,layer,rank,expert,weight" "a trace as others read it"
+is "$(awk -F, 'NR > 1 { s[$4] += $8 }
+	END { for (t in s) if (s[t] < 0.999999 || s[t] > 1.000001) print t }' trace)" "" \
+	"whose weights sum to 1"
+fails 1 "zero queries" moe-knn gravity -k 2 keys.npy zero.npy
+fails 1 "other queries" moe-knn gravity -k 2 keys.npy ask.npy
+says 'ask.npy: 19 components \(expected 3, as in keys.npy\)' "are told"
+
 # --- the keys of a router ---
 head -c 3000 "$root/README" >text
 moe-train --dim 16 --heads 2 --hidden 16 --seq 16 --experts 6 --steps 2 -o RUN text 2>err
@@ -200,7 +234,6 @@ bad "a NaN among the keys" bad.npy 'bad.npy: vector 1, component 1: .*nan \(expe
 bad "a NaN among the queries" keys.npy 'bad.npy: vector 1, component 1: ' bad.npy
 floats 1 0 inf 0 0 0 | npy '<f4' False '2, 3' >bad.npy
 bad "an infinity" bad.npy 'bad.npy: vector 0, component 2: inf \(expected a finite number\)$'
-floats 1 0 0 0 0 0 | npy '<f4' False '2, 3' >zero.npy
 ok "a zero key" moe-knn search -k 2 zero.npy queries.npy
 fails 1 "has no direction" moe-knn search -k 2 --cosine zero.npy queries.npy
 says '^moe-knn: zero.npy: vector 1 is zero' "is told"
@@ -253,7 +286,8 @@ says '^moe-knn: nowhere.npy: No such file' "is told"
 
 # --- usage, full disks ---
 for words in '' 'finds' 'build' 'drift' 'build -k 2 a' 'drift --filter float a' \
-	'search --approximate 2 a b' 'search' 'search keys.npy' 'search a b c' 'search -k 0 a b' \
+	'search --approximate 2 a b' 'gravity' 'gravity a b c' 'gravity --delta 2 a' \
+	'search' 'search keys.npy' 'search a b c' 'search -k 0 a b' \
 	'search -k x a b' 'search --filter most a b' 'search --kernels mmx a b' '--nothing'; do
 	fails 2 "wrong usage: $words" moe-knn $words </dev/null
 	says '^moe-knn: .*\(.*\)$' "one line says so"

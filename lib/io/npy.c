@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -257,4 +258,21 @@ npy_free(struct npy *m)
 {
 	free(m->memory);
 	*m = (struct npy){0};
+}
+
+int
+npy_write(struct file *f, const float *v, long rows, long cols)
+{
+	char head[128];
+	const int n = snprintf(head, sizeof head,
+			       "%.6s%c%c%c%c{'descr': '%cf4', 'fortran_order': False, "
+			       "'shape': (%ld, %ld), }",
+			       magic, 1, 0, (int)sizeof head - 10, 0,
+			       __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>', rows, cols);
+
+	memset(head + n, ' ', sizeof head - (size_t)n - 1);
+	head[sizeof head - 1] = '\n';
+	if (file_write(f, head, sizeof head) < 0)
+		return -1;
+	return file_write(f, v, (size_t)rows * (size_t)cols * sizeof *v);
 }

@@ -1,5 +1,6 @@
 #ifndef IO_NPY_H
 #define IO_NPY_H
+#include "base/file.h"
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -23,5 +24,8 @@ bool npy_is(const void *p, size_t n);
  */
 int npy_take(struct npy *m, const char *name, void *p, size_t n);
 void npy_free(struct npy *m);
+
+/* Write [rows][cols] as float32, version 1.0. -1 with a message. */
+int npy_write(struct file *f, const float *v, long rows, long cols);
 
 #endif
