@@ -6,9 +6,10 @@
 #include "io/table.h"
 #include "knn/drift.h"
 #include "knn/exact.h"
+#include "knn/galaxy.h"
 #include "knn/vectors.h"
 #include "math/kern.h"
-#include "policy/ecology.h"
+#include "policy/tally.h"
 #include "pool/gravity.h"
 #include "program.h"
 #include <math.h>
@@ -17,8 +18,10 @@
 
 static struct args {
 	struct gravity gravity;
-	char *output, *kernels, *index, *timing, *census, *trace;
+	char *output, *kernels, *index, *timing, *census, *trace, *svg, *stats;
 	long batch;
+	double perplexity;
+	int layer, map;
 	int k, filter, workers, clusters, steps, queries, moved, check, turn;
 	double recall, distance, noise;
 	long seed;
@@ -34,6 +37,7 @@ static struct args {
 	  .noise = 0.05,
 	  .recall = -1,
 	  .batch = 256,
+	  .perplexity = 30,
 	  .seed = 1};
 
 static const struct opt rows[] = {
@@ -75,6 +79,12 @@ static const struct opt rows[] = {
 	ROW("sphere", 0, OPT_FLAG, gravity.sphere, 0, 1, NULL, "gravity: keys keep length 1"),
 	ROW("census", 0, OPT_TEXT, census, 0, 0, "FILE", "gravity: CSV of each step"),
 	ROW("trace", 0, OPT_TEXT, trace, 0, 0, "FILE", "gravity: CSV of the choices"),
+	ROW("layer", 0, OPT_INT, layer, 0, 1 << 12, "L", "galaxy: of the trace"),
+	ROW("svg", 0, OPT_TEXT, svg, 0, 0, "FILE", "galaxy: draw the map"),
+	ROW("map", 0, OPT_ENUM, map, 0, 0, "tsne|pca", "galaxy: the map that is drawn"),
+	ROW("perplexity", 0, OPT_REAL, perplexity, 1, 1e6, "N",
+	    "galaxy: neighbours that t-SNE minds"),
+	ROW("stats", 0, OPT_TEXT, stats, 0, 0, "FILE", "galaxy: CSV of the figures of the whole"),
 	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", "of the index and of what is drawn"),
 	ROW("timing", 0, OPT_TEXT, timing, 0, 0, "FILE", "drift: CSV of what each step took"),
 	ROW("jobs", 'j', OPT_INT, workers, 1, 256, "N", "workers; else one per processor"),
@@ -90,7 +100,8 @@ static struct opt_table table = {
 	.synopsis = "moe-knn search [-k K] [--cosine] [options] KEYS QUERIES\n"
 		    "moe-knn build [--cosine] [--clusters N] -o INDEX KEYS\n"
 		    "moe-knn drift [-k K] [--approximate SHARE] [options] KEYS...\n"
-		    "moe-knn gravity [-k K] [options] -o MOVED KEYS [QUERIES]\n",
+		    "moe-knn gravity [-k K] [options] -o MOVED KEYS [QUERIES]\n"
+		    "moe-knn galaxy [--layer L] [--svg FILE] [options] KEYS TRACE\n",
 	.row = rows,
 	.n = sizeof rows / sizeof *rows,
 	.values = &args,
@@ -550,6 +561,189 @@ end:
 	return r;
 }
 
+/* --- galaxy --- */
+
+struct sky {
+	int n;
+	int *community; /* [n] */
+	double *degree, *silhouette, *pca, *tsne;
+	int communities;
+	double modularity, mean, share;
+};
+
+/* Who was chosen with whom in the layer: [n][n], freed by free(); NULL with a message. */
+static double *
+together(const char *trace, int n)
+{
+	struct tally t = tally_new(true, 1, 0);
+	double *w = NULL;
+
+	if (tally_read(&t, trace, (struct opt_ints){0}, false) < 0)
+		goto end;
+	if (args.layer >= t.layers || !t.layer[args.layer].tokens) {
+		err_set("%s: no layer %d (--layer)", trace, args.layer);
+		goto end;
+	}
+	const struct tally_layer *l = &t.layer[args.layer];
+	if (!l->pair || l->experts > n) {
+		err_set("%s: %d experts in layer %d (expected at most %d)", trace, l->experts,
+			args.layer, n < TALLY_PAIRS ? n : TALLY_PAIRS);
+		goto end;
+	}
+	w = mem_zero((size_t)n * (size_t)n, sizeof *w);
+	for (int i = 0; i < l->experts; i++)
+		for (int j = i + 1; j < l->experts; j++)
+			w[i * n + j] = w[j * n + i] = (double)l->pair[(long)i * l->room + j];
+end:
+	tally_free(&t);
+	return w;
+}
+
+static struct sky
+survey(const struct vectors *keys, const double *w)
+{
+	const size_t n = (size_t)keys->n;
+	struct sky s = {.n = (int)keys->n,
+			.community = mem_zero(n, sizeof *s.community),
+			.degree = mem_zero(n, sizeof *s.degree),
+			.silhouette = mem_zero(n, sizeof *s.silhouette),
+			.pca = mem_zero(n, 2 * sizeof *s.pca),
+			.tsne = mem_zero(n, 2 * sizeof *s.tsne)};
+
+	s.communities = galaxy_communities(s.n, w, s.community);
+	s.modularity = galaxy_modularity(s.n, w, s.community);
+	s.mean = galaxy_silhouette(s.n, keys->d, keys->v, s.community, s.silhouette);
+	galaxy_pca(s.n, keys->d, keys->v, s.pca, &s.share);
+	galaxy_tsne(s.n, keys->d, keys->v, args.perplexity, 500, s.tsne);
+	for (long i = 0; i < keys->n * keys->n; i++)
+		s.degree[i / keys->n] += w[i];
+	return s;
+}
+
+static int
+write_sky(const struct sky *s)
+{
+	struct row w = {.f = file_create(args.output)};
+
+	if (!w.f)
+		return -1;
+	row_header(&w, "expert,community,degree,silhouette,pca_x,pca_y,tsne_x,tsne_y");
+	for (int i = 0; i < s->n && !w.failed; i++) {
+		row_long(&w, i);
+		row_long(&w, s->community[i]);
+		row_real(&w, s->degree[i]);
+		row_real(&w, s->silhouette[i]);
+		row_real(&w, s->pca[2 * i]);
+		row_real(&w, s->pca[2 * i + 1]);
+		row_real(&w, s->tsne[2 * i]);
+		row_real(&w, s->tsne[2 * i + 1]);
+		row_end(&w);
+	}
+	return file_close(w.f) < 0 || w.failed ? -1 : 0;
+}
+
+static int
+write_figures(const struct sky *s)
+{
+	const struct {
+		const char *quantity;
+		double value;
+	} figure[] = {{"experts", s->n},
+		      {"communities", s->communities},
+		      {"modularity", s->modularity},
+		      {"silhouette", s->mean},
+		      {"pca_share", s->share}};
+	struct row w = {.f = file_create(args.stats)};
+
+	if (!w.f)
+		return -1;
+	row_header(&w, "quantity,value");
+	for (size_t i = 0; i < sizeof figure / sizeof *figure; i++) {
+		row_text(&w, figure[i].quantity);
+		row_real(&w, figure[i].value);
+		row_end(&w);
+	}
+	return file_close(w.f) < 0 || w.failed ? -1 : 0;
+}
+
+/* A dot for each expert, its size by how often it works with others, its colour its community. */
+static int
+draw_sky(const struct sky *s)
+{
+	enum { WIDTH = 640, EDGE = 40 };
+	const double *at = args.map ? s->pca : s->tsne;
+	double low[2] = {INFINITY, INFINITY}, high[2] = {-INFINITY, -INFINITY}, most = 0;
+	struct file *f = file_create(args.svg);
+
+	if (!f)
+		return -1;
+	for (int i = 0; i < 2 * s->n; i++) {
+		low[i % 2] = fmin(low[i % 2], at[i]);
+		high[i % 2] = fmax(high[i % 2], at[i]);
+		most = fmax(most, s->degree[i / 2]);
+	}
+	const double span = fmax(fmax(high[0] - low[0], high[1] - low[1]), 1e-300);
+	file_print(f,
+		   "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" "
+		   "font-family=\"sans-serif\" font-size=\"12\">\n"
+		   "<title>Keys of %d experts by %s, coloured by community</title>\n"
+		   "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n"
+		   "<text x=\"12\" y=\"20\">%d experts, %d communities: modularity %.3f, "
+		   "silhouette %.3f (%s)</text>\n",
+		   WIDTH, WIDTH, s->n, args.map ? "PCA" : "t-SNE", s->n, s->communities,
+		   s->modularity, s->mean, args.map ? "PCA" : "t-SNE");
+	for (int i = 0; i < s->n; i++) {
+		const double scale = (WIDTH - 2 * EDGE) / span;
+		/* Hues a golden angle apart; whoever works with nobody is grey. */
+		file_print(
+			f,
+			"<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\" fill=\"hsl(%.0f,%d%%,45%%)\" "
+			"fill-opacity=\".75\"><title>expert %d, community %d</title></circle>\n",
+			EDGE + (at[2 * i] - low[0]) * scale,
+			WIDTH - EDGE - (at[2 * i + 1] - low[1]) * scale,
+			3 + (most > 0 ? 6 * sqrt(s->degree[i] / most) : 0),
+			fmod(s->community[i] * 137.508, 360), s->degree[i] > 0 ? 65 : 0, i,
+			s->community[i]);
+	}
+	file_print(f, "</svg>\n");
+	return file_close(f);
+}
+
+static int
+look_at(const struct vectors *keys, const double *w)
+{
+	struct sky s = survey(keys, w);
+	int r = write_sky(&s);
+
+	if (r == 0 && args.stats)
+		r = write_figures(&s);
+	if (r == 0 && args.svg)
+		r = draw_sky(&s);
+	free(s.community);
+	free(s.degree);
+	free(s.silhouette);
+	free(s.pca);
+	free(s.tsne);
+	return r;
+}
+
+static int
+galaxy(char **v, int n)
+{
+	struct vectors keys = {0};
+	double *w = NULL;
+	int r = read_keys(&keys, v[0]);
+
+	(void)n;
+	if (r == 0 && keys.n > TALLY_PAIRS)
+		r = err_set("%s: %ld keys (expected at most %d)", keys.name, keys.n, TALLY_PAIRS);
+	if (r == 0)
+		r = (w = together(v[1], (int)keys.n)) ? look_at(&keys, w) : -1;
+	free(w);
+	vectors_free(&keys);
+	return r;
+}
+
 /* --- the command line --- */
 
 static const struct verb verbs[] = {
@@ -566,6 +760,7 @@ static const struct verb verbs[] = {
 	 " neighbours cosine batch alpha beta delta theta rho key-warmup rebirth mean no-inertia "
 	 "sphere census trace seed jobs kernels output ",
 	 gravity, 0},
+	{"galaxy", 2, 2, "KEYS TRACE", " cosine layer svg map perplexity stats output ", galaxy, 0},
 };
 
 static int

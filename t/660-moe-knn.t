@@ -203,6 +203,44 @@ fails 1 "zero queries" moe-knn gravity -k 2 keys.npy zero.npy
 fails 1 "other queries" moe-knn gravity -k 2 keys.npy ask.npy
 says 'ask.npy: 19 components \(expected 3, as in keys.npy\)' "are told"
 
+# --- galaxy ---
+# Experts 0, 1 and 2, 3 work together, 4 with nobody; keys to match.
+floats 0 0 0 1 9 0 9 1 5 9 | npy '<f4' False '5, 2' >stars.npy
+{
+	echo layer,rank,expert
+	for pair in 0,1 1,0 2,3 3,2 0,1; do
+		printf '0,0,0\n1,0,%d\n1,1,%d\n' "${pair%,*}" "${pair#*,}"
+	done
+	echo 1,0,4
+} >chosen.csv
+ok "galaxy" moe-knn galaxy --layer 1 --stats figures --svg map.svg -o out stars.npy chosen.csv
+is "$(cut -d, -f1-3 out | tr '\n' ' ')" "expert,community,degree 0,0,3 1,0,3 2,1,2 3,1,2 4,2,0 " \
+	"communities of those who work together"
+is "$(head -n 1 out)" "expert,community,degree,silhouette,pca_x,pca_y,tsne_x,tsne_y" "its columns"
+cat >want <<'END'
+quantity,value
+experts,5
+communities,3
+modularity,0.48
+END
+head -n 4 figures >got
+same got want "modularity: 1 - (6/10)^2 - (4/10)^2"
+is "$(grep -c '<circle' map.svg) $(tail -n 1 map.svg)" "5 </svg>" "a dot for each expert"
+moe-knn galaxy --layer 1 --svg again.svg -o again stars.npy chosen.csv
+same again out "the same each time"
+same again.svg map.svg "and the same map"
+moe-knn galaxy --layer 1 --map pca --svg pca.svg -o again stars.npy chosen.csv
+fails 1 "the other map is another picture" cmp -s pca.svg map.svg
+fails 1 "a layer that is not in the trace" moe-knn galaxy --layer 2 stars.npy chosen.csv
+says '^moe-knn: chosen.csv: no layer 2 \(--layer\)$' "is told"
+floats 1 2 3 4 | npy '<f4' False '2, 2' >few.npy
+fails 1 "fewer keys than experts" moe-knn galaxy --layer 1 few.npy chosen.csv
+says '^moe-knn: chosen.csv: 5 experts in layer 1 \(expected at most 2\)$' "is told"
+fails 1 "too many keys" moe-knn galaxy many.npy chosen.csv
+says '^moe-knn: many.npy: 3000 keys \(expected at most 1024\)$' "is told"
+fails 1 "a key without direction" moe-knn galaxy --cosine zero.npy chosen.csv
+says '^moe-knn: zero.npy: vector 1 is zero' "is told"
+
 # --- the keys of a router ---
 head -c 3000 "$root/README" >text
 moe-train --dim 16 --heads 2 --hidden 16 --seq 16 --experts 6 --steps 2 -o RUN text 2>err
@@ -286,14 +324,16 @@ says '^moe-knn: nowhere.npy: No such file' "is told"
 
 # --- usage, full disks ---
 for words in '' 'finds' 'build' 'drift' 'build -k 2 a' 'drift --filter float a' \
-	'search --approximate 2 a b' 'gravity' 'gravity a b c' 'gravity --delta 2 a' \
+	'search --approximate 2 a b' 'gravity' 'gravity a b c' 'gravity --delta 2 a' 'galaxy a' \
 	'search' 'search keys.npy' 'search a b c' 'search -k 0 a b' \
 	'search -k x a b' 'search --filter most a b' 'search --kernels mmx a b' '--nothing'; do
 	fails 2 "wrong usage: $words" moe-knn $words </dev/null
 	says '^moe-knn: .*\(.*\)$' "one line says so"
 done
 for words in '-h' 'search -k 5 keys.npy queries.npy' 'build keys.npy' 'drift -k 2 keys.npy' \
-	'drift -k 2 keys.npy --timing /dev/full -o out'; do
+	'drift -k 2 keys.npy --timing /dev/full -o out' 'gravity -k 1 keys.npy queries.npy' \
+	'galaxy --layer 1 stars.npy chosen.csv' \
+	'galaxy --layer 1 --svg /dev/full -o out stars.npy chosen.csv'; do
 	fails 1 "full disk: $words" sh -c 'exec moe-knn $1 >/dev/full' sh "$words"
 	says '^moe-knn: .*(No space left|write error)' "is noticed"
 done
