@@ -164,10 +164,16 @@ cat pipe >from-pipe &
 ok "a named pipe" train --steps 4 --census-every 2 -o piped --experts-csv pipe a.txt
 wait
 same from-pipe here/experts.csv "through the named pipe"
-ok "timing" train --steps 3 -o timed --timing time.csv a.txt
-is "$(head -n 1 time.csv)" step,seconds,product,attention,routing,element,optimizer,other \
+ok "timing" train --steps 3 --census-every 2 -o timed --timing time.csv a.txt
+is "$(head -n 1 time.csv)" \
+	step,seconds,product,attention,routing,element,optimizer,census,other,tables,market \
 	"columns of --timing"
 is "$(rows time.csv)" 3 "rows of --timing"
+is "$(awk -F, 'NR > 1 { sum = 0; for (i = 3; i <= 9; i++) sum += $i; d = sum - $2
+	if (d * d > 1e-12 || $8 <= 0) print }' time.csv)" "" "the parts add up to the step"
+is "$(awk -F, 'NR > 1 { print $1, ($10 > 0), ($11 > 0) }' time.csv | tr '\n' ' ')" \
+	"1 0 0 2 1 1 3 0 0 " \
+	"tables and market take time where a window ends"
 ok "progress" train --steps 3 -v -o told a.txt
 says '^moe-train: .* kernels, .* [0-9]+ workers' "the header"
 says '^step 3/3 a loss [0-9.]+ .*tok/s' "the last step"

@@ -18,7 +18,15 @@
 #include <unistd.h>
 
 static const char timing_columns[] =
-	"step,seconds,product,attention,routing,element,optimizer,other";
+	"step,seconds,product,attention,routing,element,optimizer,census,other,tables,market";
+
+/* Seconds of the step in hand. */
+struct clock {
+	double parts[NET_PARTS]; /* of all workers, since the net began, when the step began */
+	double step;		 /* from its windows to the end of the update */
+	double optimizer, census;
+	double tables, market; /* after the step */
+};
 
 /* A text to validate on: a file, or the held-out end of a source. */
 struct val {
@@ -41,6 +49,7 @@ struct loop {
 	struct census *census;
 	struct run run;
 	struct file *timing;
+	struct clock clock;
 	struct decisions *decisions; /* NULL: none come by pipe */
 	long step;		     /* steps done */
 	bool due;		     /* the step's census and events are still to come */
@@ -459,7 +468,9 @@ observe(struct loop *l, const struct net_how *h)
 		route_stat(p, &s);
 		if (h->aux.ortho != 0)
 			s.ortho = route_ortho(&n->param->shape, &n->param->layer[i]);
+		l->clock.census -= tick_now();
 		census_add(l->census, i, p, &s, net_token_loss(n), net_token_hit(n));
+		l->clock.census += tick_now();
 		add_terms(l, &s, &h->aux, p->living);
 		for (int e = 0; e < p->experts; e++)
 			load[e] += (double)p->count[e];
@@ -674,13 +685,20 @@ census(struct loop *l)
 	struct verdict v = {0};
 	char *before = run_marks(&l->run);
 	enum train_end end = TRAIN_FAILED;
+	const double start = tick_now();
+	double tables = 0;
 
 	if (verdict_pass(&v, l->r, l->census, l->param, l->step, shifted(l)) == 0) {
-		if (write_census(l, &v.rows) == 0)
+		const double judged = tick_now();
+		const bool written = write_census(l, &v.rows) == 0;
+		tables = tick_now() - judged;
+		if (written)
 			end = act(l, &v, before);
 		else if (l->decisions)
 			end = ask_later(l, -1, before);
 	}
+	l->clock.tables = tables;
+	l->clock.market = tick_now() - start - tables;
 	census_clear(l->census);
 	verdict_free(&v);
 	free(before);
@@ -763,26 +781,6 @@ trace(struct loop *l)
 		       : 0;
 }
 
-/* Seconds of a step by part; what net_seconds has is summed over workers. */
-static int
-timing_row(struct loop *l, const double *before, double seconds, double optimizer)
-{
-	struct row w = {.f = l->timing};
-	const double *now = net_seconds(l->net);
-	double part[NET_PARTS], other = seconds - optimizer;
-
-	row_long(&w, l->step);
-	row_real(&w, seconds);
-	for (int i = 0; i < NET_PARTS; i++) {
-		part[i] = (now[i] - before[i]) / task_workers();
-		other -= part[i];
-		row_real(&w, part[i]);
-	}
-	row_real(&w, optimizer);
-	row_real(&w, other);
-	return row_end(&w) != 0 || file_flush(l->timing) != 0 ? -1 : 0;
-}
-
 /* What one step did, to those who watch. */
 static void
 tell(const struct loop *l, const char *domain, bool validated, double seconds)
@@ -801,32 +799,75 @@ tell(const struct loop *l, const char *domain, bool validated, double seconds)
 					  .flops = speed * shape_flops(&l->param->shape, r->seq)});
 }
 
+static void
+begin_clock(struct loop *l)
+{
+	l->clock = (struct clock){0};
+	memcpy(l->clock.parts, net_seconds(l->net), sizeof l->clock.parts);
+}
+
+/* What net_seconds has is summed over workers. */
+static void
+stop_parts(struct loop *l)
+{
+	const double *now = net_seconds(l->net);
+
+	for (int i = 0; i < NET_PARTS; i++)
+		l->clock.parts[i] = (now[i] - l->clock.parts[i]) / task_workers();
+}
+
 /* A step and its rows, but for its census. */
 static int
 advance(struct loop *l)
 {
 	const struct recipe *r = l->r;
 	const char *domain = l->data.data[schedule_phase(&l->data, l->step)]->name;
-	double before[NET_PARTS], start, middle, end;
+	struct clock *c = &l->clock;
+	double start, middle;
 	bool check;
 
-	memcpy(before, net_seconds(l->net), sizeof before);
+	begin_clock(l);
 	start = tick_now();
 	if (shift_event(l) != 0 || gradient(l) != 0)
 		return -1;
 	middle = tick_now();
 	if (update(l) != 0)
 		return -1;
-	end = tick_now();
+	c->step = tick_now() - start;
+	c->optimizer = tick_now() - middle;
+	stop_parts(l);
 	l->step++;
 	check = l->step == r->steps || (r->val_every && l->step % r->val_every == 0);
-	if ((l->timing && timing_row(l, before, end - start, end - middle) != 0) || trace(l) != 0 ||
-	    (check && validate(l) != 0) || loss_row(l, domain, check) != 0)
+	if (trace(l) != 0 || (check && validate(l) != 0) || loss_row(l, domain, check) != 0)
 		return -1;
-	tell(l, domain, check, end - start);
+	tell(l, domain, check, c->step);
 	l->due = l->step % r->census_every == 0;
 	l->open = true;
 	return 0;
+}
+
+/* Seconds of a step by part. */
+static int
+timing_row(struct loop *l)
+{
+	const struct clock *c = &l->clock;
+	struct row w = {.f = l->timing};
+	double other = c->step - c->optimizer - c->census;
+
+	if (!l->timing)
+		return 0;
+	row_long(&w, l->step);
+	row_real(&w, c->step);
+	for (int i = 0; i < NET_PARTS; i++) {
+		row_real(&w, c->parts[i]);
+		other -= c->parts[i];
+	}
+	row_real(&w, c->optimizer);
+	row_real(&w, c->census);
+	row_real(&w, other);
+	row_real(&w, c->tables);
+	row_real(&w, c->market);
+	return row_end(&w) != 0 || file_flush(l->timing) != 0 ? -1 : 0;
 }
 
 /* The census and the checkpoint of a step, when their time has come. */
@@ -837,6 +878,8 @@ end_step(struct loop *l)
 	enum train_end end = l->due ? census(l) : TRAIN_DONE;
 	bool stop;
 
+	if (end == TRAIN_DONE && l->clock.step > 0 && timing_row(l) != 0)
+		return TRAIN_FAILED;
 	if (end != TRAIN_DONE)
 		return end;
 	stop = *l->t->stop != 0;
