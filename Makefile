@@ -16,9 +16,9 @@ export B
 WARN = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
 # -ffp-contract=off: fused multiply-adds stand where the source writes them and nowhere else.
 OWN = -std=gnu11 -D_GNU_SOURCE -Ilib -pthread -ffp-contract=off $(WARN)
-LDLIBS = -Wl,--as-needed -lopenblas -lcsv -ljansson -lz -lm
+LDLIBS = -Wl,--as-needed -lopenblas -lcsv -lmicrohttpd -ljansson -lz -lm
 
-DEPS = gcc make libc6-dev libopenblas-dev libcsv-dev libjansson-dev zlib1g-dev \
+DEPS = gcc make libc6-dev libopenblas-dev libcsv-dev libjansson-dev libmicrohttpd-dev zlib1g-dev \
 	perl mandoc bible-kjv libpython3-stdlib
 
 # The kernels are one source, compiled for each instruction set and chosen at run time.

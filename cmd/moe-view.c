@@ -1,8 +1,9 @@
-/* moe-view: look at runs: a page, and figures for papers and terminals. */
+/* moe-view: look at runs: a page, live too, and figures for papers and terminals. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "program.h"
 #include "view/life.h"
+#include "view/live.h"
 #include "view/page.h"
 #include "view/plot.h"
 #include "view/svg.h"
@@ -16,14 +17,17 @@
 enum { UNSET = -1 };
 
 static struct args {
-	int plot, width;
-	char *output;
+	int plot, width, serve;
+	char *output, *listen;
 	struct opt_many table;
 	bool csv, help, version;
-} args = {.plot = UNSET};
+} args = {.plot = UNSET, .serve = UNSET, .listen = "127.0.0.1"};
 
-static const struct opt_group groups[] = {
-	{"table", "The page:"}, {"plot", "One figure:"}, {"output", "This program:"}, {0}};
+static const struct opt_group groups[] = {{"table", "The page:"},
+					  {"serve", "Live:"},
+					  {"plot", "One figure:"},
+					  {"output", "This program:"},
+					  {0}};
 
 #define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
 	{                                                                                     \
@@ -31,6 +35,10 @@ static const struct opt_group groups[] = {
 	}
 static const struct opt rows[] = {
 	ROW("table", 0, OPT_MANY, table, 0, 0, "FILE", "a CSV to show with the runs"),
+	ROW("serve", 0, OPT_INT, serve, 0, 65535, "PORT",
+	    "serve the page of a run at work; 0: any port"),
+	ROW("listen", 0, OPT_TEXT, listen, 0, 0, "ADDRESS",
+	    "where; others than this machine's own are open to all"),
 	ROW("plot", 0, OPT_ENUM, plot, 0, 0, NULL,
 	    "one figure: as SVG with -o, else on the terminal"),
 	ROW("csv", 0, OPT_FLAG, csv, 0, 1, NULL, "the figure's numbers instead"),
@@ -39,13 +47,14 @@ static const struct opt rows[] = {
 	ROW("help", 'h', OPT_FLAG, help, 0, 1, NULL, "print this"),
 	ROW("version", 'V', OPT_FLAG, version, 0, 1, NULL, "print the version"),
 };
-enum { PLOT = 1 }; /* the row whose words are the kinds */
+enum { PLOT = 3 }; /* the row whose words are the kinds */
 enum { ROWS = sizeof rows / sizeof *rows };
 
 static struct opt row[ROWS];
 static struct opt_table table = {
 	.program = "moe-view",
 	.synopsis = "moe-view [--table FILE]... -o FILE.html RUN...\n"
+		    "moe-view --serve PORT [--listen ADDRESS] RUN [BASELINE]\n"
 		    "moe-view --plot KIND [--csv] [-o FILE] RUN...\n",
 	.group = groups,
 	.row = row,
@@ -168,19 +177,69 @@ write_page(const struct plot_runs *runs)
 	return r;
 }
 
+/* --- live --- */
+
+static volatile sig_atomic_t stop;
+
+static void
+on_signal(int number)
+{
+	(void)number;
+	stop = 1;
+}
+
+static int
+serve(const struct opt_many *words)
+{
+	const struct sigaction action = {.sa_handler = on_signal};
+	struct live *l =
+		live_open(words->v[0], words->n > 1 ? words->v[1] : NULL, args.listen, args.serve);
+
+	if (!l)
+		return -1;
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	printf("%s\n", live_url(l));
+	if (finish(0) == 0)
+		live_run(l, &stop);
+	live_close(l);
+	return 0;
+}
+
+/* --- what is asked --- */
+
+static int
+check(const struct opt_many *words)
+{
+	const bool plots = args.plot != UNSET, serves = args.serve != UNSET;
+
+	if (!plots && !serves && !args.output)
+		return usage("nothing to do (expected -o FILE.html, --serve PORT or --plot KIND)");
+	if (serves && (plots || args.output || args.table.n))
+		return usage("--serve goes without --plot, --table and -o");
+	if (!plots && (args.csv || args.width))
+		return usage("--csv and --width are about figures (expected --plot KIND)");
+	if (plots && args.table.n)
+		return usage("--table is about the page (expected no --plot)");
+	if (!words->n)
+		return usage("no run given (expected RUN...)");
+	if (serves && words->n > 2)
+		return usage("too many runs (expected RUN and perhaps BASELINE)");
+	return 0;
+}
+
 static int
 run(const struct opt_many *words)
 {
 	struct life *life;
 	struct plot_runs runs;
-	int r = -1;
+	int r = check(words);
 
-	if (args.plot == UNSET && !args.output)
-		return usage("nothing to do (expected -o FILE.html or --plot KIND)");
-	if (args.plot == UNSET ? args.csv || args.width : args.table.n)
-		return usage("--csv and --width are about --plot, --table about the page");
-	if (!words->n)
-		return usage("no run given (expected RUN...)");
+	if (r)
+		return r;
+	if (args.serve != UNSET)
+		return serve(words);
+	r = -1;
 	life = mem_zero((size_t)words->n, sizeof *life);
 	if (open_runs(life, words->v, words->n) == 0) {
 		plot_runs(&runs, life, words->n);

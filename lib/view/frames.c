@@ -158,7 +158,7 @@ losses(const struct life *l, const char *name, long from, long most, FILE *out)
 		fputs(i ? ",[" : "[", out);
 		number(out, rint(c.x[i]));
 		putc(',', out);
-		number(out, (float)c.y[i]);
+		number(out, c.y[i]);
 		putc(']', out);
 	}
 	putc(']', out);

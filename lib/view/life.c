@@ -539,8 +539,12 @@ life_read(struct life *l)
 {
 	bool news = !l->phases;
 
-	for (int i = 0; i < LIFE_TABLES; i++)
-		news |= sheet_read(&l->sheet[i]) != SHEET_SAME;
+	l->anew = false;
+	for (int i = 0; i < LIFE_TABLES; i++) {
+		const enum sheet_news what = sheet_read(&l->sheet[i]);
+		news |= what != SHEET_SAME;
+		l->anew |= what == SHEET_ANEW;
+	}
 	if (!news)
 		return false;
 	forget(l);

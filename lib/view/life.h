@@ -34,6 +34,7 @@ enum life_table { LIFE_LOSS, LIFE_EXPERTS, LIFE_EVENTS, LIFE_LAYERS, LIFE_TABLES
 
 struct life {
 	char *name; /* as given */
+	bool anew;  /* the last life_read found a table cut back or replaced */
 	struct sheet sheet[LIFE_TABLES];
 	int options;
 	struct life_option *option; /* the recipe, in its order */

@@ -45,10 +45,6 @@ const context = c => {
 
 /* Each layer a field, each slot a place in it that does not change. */
 const layout = (w, h) => {
-	const slots = new Map();
-	for (const f of d.frames)
-		for (const r of f.rows)
-			slots.set(r[LAYER], Math.max(slots.get(r[LAYER]) ?? 0, r[SLOT] + 1));
 	const layers = [...slots.keys()].sort((a, b) => a - b), n = layers.length || 1;
 	const most = Math.max(1, ...slots.values());
 	let best = null;
@@ -63,16 +59,24 @@ const layout = (w, h) => {
 	return best;
 };
 let plan = null;
-let planned = 0;
+/* How many places each layer needs. */
+let slots = new Map();
+const learn = list => {
+	for (const f of list)
+		for (const r of f.rows)
+			if ((slots.get(r[LAYER]) ?? 0) <= r[SLOT]) {
+				slots.set(r[LAYER], r[SLOT] + 1);
+				plan = null;
+			}
+};
 
 const draw_cells = () => {
 	const [g, w, h] = context(cells), f = d.frames[at];
 	if (!f) return;
-	if (!plan || planned !== d.frames.length || plan.w !== w || plan.h !== h) {
+	if (!plan || plan.w !== w || plan.h !== h) {
 		plan = layout(w, h);
 		plan.w = w;
 		plan.h = h;
-		planned = d.frames.length;
 	}
 	const p = plan, r = p.size * .36;
 	places = new Map();
@@ -372,14 +376,23 @@ const refresh = async () => {
 			stale = true;
 			return;
 		}
-		$(".figures").innerHTML = await r.text();
+		const t = make("template");
+		t.innerHTML = await r.text();
+		$("#story").replaceWith($("#story", t.content));
+		$(".figures").replaceChildren(t.content);
 		figures();
 		open.forEach(id => { const e = document.getElementById(id); if (e) $("details", e).open = true; });
 	} catch { stale = true; }
 };
 
 const take = m => {
-	if (m.all) d = m.all;
+	if (m.all) {
+		d = m.all;
+		slots = new Map();
+		plan = null;
+		learn(d.frames);
+	}
+	learn(m.frames || []);
 	for (const f of m.frames || []) d.frames.push(f);
 	for (const p of m.loss || []) d.loss.push(p);
 	for (const e of m.events || []) d.events.push(e);
@@ -401,6 +414,7 @@ if (document.body.dataset.live !== undefined) {
 	following(true);
 } else {
 	d = read($("#frames")) || d;
+	learn(d.frames);
 	seek(d.frames.length - 1);
 }
 })();

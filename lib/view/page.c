@@ -54,8 +54,8 @@ put_figure(const struct figure *f, bool heat, FILE *out)
 	fputs("</script>\n</section>\n", out);
 }
 
-void
-page_figures(const struct plot_runs *r, FILE *out)
+static void
+put_figures(const struct plot_runs *r, FILE *out)
 {
 	bool any = false;
 
@@ -121,6 +121,13 @@ put_story(const struct plot_runs *r, FILE *out)
 	}
 	put_notes(r, out);
 	fputs("</section>\n", out);
+}
+
+void
+page_part(const struct plot_runs *r, FILE *out)
+{
+	put_story(r, out);
+	put_figures(r, out);
 }
 
 /* --- recipes --- */
@@ -408,7 +415,7 @@ page_write(const struct page *p, FILE *out)
 	put_recipe(p->runs, out);
 	put_life(p, out);
 	fputs("<div class=\"figures\">\n", out);
-	page_figures(p->runs, out);
+	put_figures(p->runs, out);
 	fputs("</div>\n", out);
 	for (int i = 0; i < p->tables; i++)
 		if (put_table(&p->table[i], out) < 0)

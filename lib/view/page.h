@@ -22,7 +22,7 @@ struct page {
 
 /* -1 with a message if a table cannot be read. */
 int page_write(const struct page *p, FILE *out);
-/* The figures alone, as they stand in the page. */
-void page_figures(const struct plot_runs *r, FILE *out);
+/* What happened and the figures, as they stand in the page: what changes while a run goes on. */
+void page_part(const struct plot_runs *r, FILE *out);
 
 #endif
