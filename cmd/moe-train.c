@@ -5,10 +5,12 @@
 #include "io/trace.h"
 #include "math/blas.h"
 #include "program.h"
+#include "train/classify.h"
 #include "train/model.h"
 #include "train/prompt.h"
 #include "train/sample.h"
 #include "train/selftest.h"
+#include "train/state.h"
 #include "train/train.h"
 #include <errno.h>
 #include <math.h>
@@ -65,6 +67,7 @@ static const struct opt_group groups[] = {
 	{"steps", "Training:"},
 	{"load-balance", "Routing:"},
 	{"seed", "Data, and what is recorded:"},
+	{"pixels", "The classifier (--task classify):"},
 	{"fitness", "The market:"},
 	{"max-experts", "The living layer (and --interval, --sigma, --twin-cosine):"},
 	{"output", "The run and its files:"},
@@ -119,6 +122,11 @@ ready(void *arg, const struct shape *s, long step)
 	training = 1;
 	if (!talks())
 		return;
+	if (!s) {
+		fprintf(stderr, "moe-train: %s kernels, %d workers; from step %ld\n", kern->name,
+			task_workers(), step);
+		return;
+	}
 	peak = blas_peak(0.25);
 	fprintf(stderr,
 		"moe-train: %s kernels, OpenBLAS %s%s, %d workers, sgemm peak %.0f GF/s\n"
@@ -145,13 +153,11 @@ progress(void *arg, const struct train_progress *p)
 		p->steps, p->domain, p->loss);
 	if (val)
 		fprintf(stderr, " val %.4f", p->val_loss);
-	fprintf(stderr, " %.0f tok/s", rate);
+	fprintf(stderr, " %.0f %s/s", rate, isnan(p->flops) ? "samples" : "tok");
 	if (peak > 0)
 		fprintf(stderr, " %.0f%% of peak",
 			100 * rate * p->flops / p->tokens_per_s / 1e9 / peak);
-	fprintf(stderr, " ETA %.0f s",
-		(double)(p->steps - p->step) * args.recipe.batch * args.recipe.seq *
-			args.recipe.accum / rate);
+	fprintf(stderr, " ETA %.0f s", (double)((p->steps - p->step) * p->tokens) / rate);
 	if (!terminal || val || p->step == p->steps)
 		putc('\n', stderr);
 	fflush(stderr);
@@ -183,7 +189,7 @@ train(void)
 	sigaction(SIGINT, &a, NULL);
 	sigaction(SIGTERM, &a, NULL);
 	sigaction(SIGPIPE, &ignore, NULL); /* a reader that leaves is an error like any other */
-	switch (train_run(&t)) {
+	switch (args.recipe.task == TASK_CLASSIFY ? classify_run(&t) : train_run(&t)) {
 	case TRAIN_DONE: return 0;
 	case TRAIN_STOPPED:
 		say("interrupted; the same command goes on from the checkpoint in %s", args.dir);
@@ -210,6 +216,8 @@ dry_run(void)
 	struct train t = training_of_args();
 	struct train_plan p;
 
+	if (args.recipe.task == TASK_CLASSIFY)
+		return usage("--dry-run is not for --task classify");
 	if (train_plan(&t, &p) != 0)
 		return -1;
 	printf("quantity,value,unit\nparameters,%ld,\nactive parameters,%.0f,\n"
@@ -323,6 +331,38 @@ eval_model(struct model *m, const struct tokens *data, struct watch *w)
 	return bad;
 }
 
+static bool
+is_classifier(const char *file)
+{
+	struct ckpt *k = ckpt_open(file);
+	const char *recipe = k ? state_recipe(k) : NULL;
+	const bool is = recipe && classify_is(recipe);
+
+	ckpt_close(k);
+	return is;
+}
+
+/* A classifier's samples stand where a model's tokens do. */
+static int
+eval_classifier(const char *file)
+{
+	struct file *trace = NULL;
+	struct classify_eval e;
+	int bad;
+
+	if (args.csv[RUN_EXPERTS])
+		return usage("--experts-csv is not for the --eval of a classifier (moe-ecology "
+			     "census reads its --trace-csv)");
+	if (args.csv[RUN_TRACE] && !(trace = file_create(args.csv[RUN_TRACE])))
+		return -1;
+	bad = classify_eval(args.eval, file, trace, &e);
+	bad |= file_close(trace);
+	if (!bad && !stdout_taken())
+		printf("tokens,loss,bits_per_token,perplexity,accuracy\n%ld,%.9g,%.9g,%.9g,%.9g\n",
+		       e.samples, e.loss, e.loss / M_LN2, exp(e.loss), e.accuracy);
+	return bad ? -1 : 0;
+}
+
 static int
 eval(const char *file)
 {
@@ -331,6 +371,8 @@ eval(const char *file)
 	struct tokens *data;
 	int bad = -1;
 
+	if (is_classifier(args.eval))
+		return eval_classifier(file);
 	if (open_model(&m, args.eval) != 0)
 		return -1;
 	data = model_text(&m, file);

@@ -247,6 +247,18 @@ mixture_ce(const struct mixture *m, int i)
 	return m->ce[i];
 }
 
+bool
+mixture_clear(const struct mixture *m, int i)
+{
+	const float *p = m->p + (long)i * m->s.experts;
+	const int first = mixture_choice(m, i)[0];
+	float second = 0;
+
+	for (int e = 0; e < m->s.experts; e++)
+		second = e != first && p[e] > second ? p[e] : second;
+	return p[first] - second > 0.1F;
+}
+
 /* --- forward --- */
 
 static void
@@ -438,7 +450,7 @@ stat_terms(struct mixture *m, const struct mixture_loss *loss, struct mixture_st
 	raw[MIXTURE_BALANCE] = kl + variance;
 	for (int t = 0; t < MIXTURE_TERMS; t++)
 		out->cost[t] = loss->weight[t] * raw[t];
-	out->cost[MIXTURE_ENTROPY] *= -nats;
+	out->cost[MIXTURE_ENTROPY] *= out->cost[MIXTURE_ENTROPY] != 0 ? -nats : 0;
 	out->cost[MIXTURE_ORACLE] *= nats;
 	out->cost[MIXTURE_BALANCE] =
 		loss->weight[MIXTURE_BALANCE] * (nats * kl + squares * variance);

@@ -1,6 +1,8 @@
 #ifndef MODEL_MIXTURE_H
 #define MODEL_MIXTURE_H
 #include "model/param.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 /*
  * A classifier of routed experts over features x[F]:
@@ -82,5 +84,7 @@ const int *mixture_choice(const struct mixture *m, int i);
 const float *mixture_gate(const struct mixture *m, int i);
 const float *mixture_output(const struct mixture *m, int i);
 double mixture_ce(const struct mixture *m, int i);
+/* Is its first choice clear, p1 - p2 > 0.1? */
+bool mixture_clear(const struct mixture *m, int i);
 
 #endif

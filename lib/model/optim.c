@@ -94,20 +94,29 @@ update_task(void *arg, long i, int worker)
 	kern->adamw(v->n, &o, t->w + v->from, t->g + v->from, t->m + v->from, t->v + v->from);
 }
 
+struct kern_adamw
+optim_adamw(const struct optim *o, double rate, long step, double norm)
+{
+	const double t = (double)step + 1;
+
+	return (struct kern_adamw){.lr = (float)rate,
+				   .beta1 = (float)o->beta1,
+				   .beta2 = (float)o->beta2,
+				   .eps = (float)o->eps,
+				   .fix1 = (float)(1 / (1 - pow(o->beta1, t))),
+				   .fix2 = (float)(1 / (1 - pow(o->beta2, t))),
+				   .scale = o->clip > 0 && norm > o->clip ? (float)(o->clip / norm)
+									  : 1};
+}
+
 void
 optim_step(struct param *p, const struct optim *o, double rate, long step, double norm)
 {
-	struct slices s = {.p = p, .dormancy = o->dormancy, .decay = (float)(rate * o->decay)};
-	const double t = (double)step + 1;
+	struct slices s = {.p = p,
+			   .o = optim_adamw(o, rate, step, norm),
+			   .dormancy = o->dormancy,
+			   .decay = (float)(rate * o->decay)};
 
-	s.o = (struct kern_adamw){.lr = (float)rate,
-				  .beta1 = (float)o->beta1,
-				  .beta2 = (float)o->beta2,
-				  .eps = (float)o->eps,
-				  .fix1 = (float)(1 / (1 - pow(o->beta1, t))),
-				  .fix2 = (float)(1 / (1 - pow(o->beta2, t))),
-				  .scale = o->clip > 0 && norm > o->clip ? (float)(o->clip / norm)
-									 : 1};
 	param_each(p, slice_add, &s);
 	task_run(s.n, update_task, &s);
 	for (int l = 0; l < p->shape.layers; l++)

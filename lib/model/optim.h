@@ -1,5 +1,6 @@
 #ifndef MODEL_OPTIM_H
 #define MODEL_OPTIM_H
+#include "math/kern.h"
 #include "model/param.h"
 
 /*
@@ -35,6 +36,9 @@ struct optim_fault {
 	int layer, slot;
 };
 double optim_norm(struct param *p, struct optim_fault *where); /* sets norm2 of each expert */
+
+/* What the kernel has to know of a step, but for the decay. */
+struct kern_adamw optim_adamw(const struct optim *o, double rate, long step, double norm);
 
 /* One update with t = step + 1; the experts' touched marks are cleared. */
 void optim_step(struct param *p, const struct optim *o, double rate, long step, double norm);

@@ -33,6 +33,9 @@ recipe_init(struct recipe *r)
 		.census_every = 100,
 		.trace_every = 100,
 		.twin_cosine = 0.98,
+		.depth = 16,
+		.widen = 2,
+		.tau = 1,
 	};
 	market_init(&r->market);
 	living_init(&r->living);
@@ -46,7 +49,8 @@ enum { LEAST_VOCAB = 2 };
 		name, letter, kind, offsetof(struct recipe, member), lo, hi, words, kept, help \
 	}
 static const struct opt rows[] = {
-	ROW("task", 0, OPT_ENUM, task, 0, 0, "lm", true, "what is trained: a language model"),
+	ROW("task", 0, OPT_ENUM, task, 0, 0, "lm|classify", true,
+	    "what is trained: a language model, or a classifier of images"),
 	ROW("config", 0, OPT_ENUM, config, 0, 0, "none|nano|base|wide", false,
 	    "a reference shape; other options override it"),
 	ROW("vocab", 0, OPT_INT, vocab, LEAST_VOCAB, 1 << 20, "N", true,
@@ -130,6 +134,22 @@ static const struct opt rows[] = {
 	    "validate on this file; may be repeated"),
 	ROW("resume-from", 0, OPT_TEXT, resume_from, 0, 0, "CKPT", false,
 	    "go on from another run's checkpoint, at its step"),
+	ROW("pixels", 0, OPT_TEXT, pixels, 0, 0, "PLANESxHEIGHTxWIDTH", true,
+	    "of a record's image; else told by the length"),
+	ROW("depth", 0, OPT_INT, depth, 10, 1000, "N", true,
+	    "of the wide residual network WRN-depth-widen"),
+	ROW("widen", 0, OPT_INT, widen, 1, 64, "K", true, "times the channels 16, 32, 64"),
+	ROW("encoder-lr", 0, OPT_REAL, encoder_lr, 0, 10, "RATE", true,
+	    "peak learning rate of the encoder; 0: --lr"),
+	ROW("oracle", 0, OPT_REAL, oracle, 0, 1e3, "WEIGHT", true,
+	    "of KL(oracle || p), the oracle being how good each expert would be"),
+	ROW("tau", 0, OPT_REAL, tau, 1e-3, 1e6, "X", true, "temperature of the oracle"),
+	ROW("divergence", 0, OPT_REAL, divergence, 0, 1e3, "WEIGHT", true,
+	    "of the mean positive cosine between chosen experts' outputs"),
+	ROW("prototype", 0, OPT_ENUM, prototype, 0, 0, "route|none", true,
+	    "whether the cosine with its prototype adds to an expert's score"),
+	ROW("augment", 0, OPT_FLAG, augment, 0, 1, NULL, true,
+	    "images are moved by up to 4 pixels and mirrored"),
 };
 
 int
@@ -158,10 +178,15 @@ recipe_preset(struct opt_table *t, struct recipe *r)
 		{"256", "4", "8", "64", "256", "2", "256", "16"},
 	};
 
+	static const char *const classify[][2] = {
+		{"dim", "256"}, {"batch", "128"}, {"experts", "16"}, {"wd", "0.0005"}};
 	char interval[NUM_TEXT];
 
 	for (int i = 0; r->config > 0 && i < 8; i++)
 		if (opt_set(t, name[i], value[r->config - 1][i], OPT_PRESET) != 0)
+			return -1;
+	for (int i = 0; r->task == TASK_CLASSIFY && i < 4; i++)
+		if (opt_set(t, classify[i][0], classify[i][1], OPT_PRESET) != 0)
 			return -1;
 	if (r->lifecycle == LIFE_NONE)
 		return 0;
@@ -198,6 +223,20 @@ temperature(const char *text, double *a, double *b, long *steps)
 	return 0;
 }
 
+static int
+check_classifier(const struct recipe *r)
+{
+	if (r->lifecycle || r->trace || r->resume_from || r->accum != 1 || r->bias_rate > 0)
+		return err_set("--lifecycle, --trace, --resume-from, --accum and --bias-rate are "
+			       "not for --task classify");
+	if (!r->dense && (r->experts.n != 1 || r->experts.v[0] < 2))
+		return err_set("--experts of a classifier (expected one number, 2 or more)");
+	if (!r->dense && (r->top_k > r->experts.v[0] || r->top_k > 64))
+		return err_set("--top-k %d of %d experts (expected at most all, and 64)", r->top_k,
+			       r->experts.v[0]);
+	return 0;
+}
+
 int
 recipe_check(struct recipe *r)
 {
@@ -207,10 +246,17 @@ recipe_check(struct recipe *r)
 
 	if (r->lifecycle != LIFE_NONE && r->dense)
 		return err_set("--dense has no population for --lifecycle");
-	if (temperature(r->temperature, &a, &b, &steps) != 0 ||
-	    recipe_shape(r, LEAST_VOCAB, &s) != 0)
+	if (temperature(r->temperature, &a, &b, &steps) != 0)
 		return -1;
-	shape_free(&s);
+	if (r->task == TASK_CLASSIFY && check_classifier(r) != 0)
+		return -1;
+	if (r->task == TASK_LM) {
+		if (recipe_shape(r, LEAST_VOCAB, &s) != 0)
+			return -1;
+		shape_free(&s);
+		if (r->oracle > 0 || r->divergence > 0)
+			return err_set("--oracle and --divergence go with --task classify");
+	}
 	if (r->warmup > r->steps && r->steps > 0)
 		return err_set("--warmup %ld is longer than --steps %ld", r->warmup, r->steps);
 	if (r->dense && (r->bias_rate > 0 || r->router != ROUTER_LINEAR))

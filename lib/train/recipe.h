@@ -44,7 +44,15 @@ struct recipe {
 	long val_every, census_every, trace_every;
 	bool trace;
 	char *resume_from;
+
+	/* --task classify */
+	char *pixels; /* shape of records; NULL: told by their length */
+	int depth, widen, prototype;
+	double encoder_lr, oracle, tau, divergence;
+	bool augment;
 };
+
+enum task { TASK_LM, TASK_CLASSIFY };
 
 enum lifecycle { LIFE_NONE, LIFE_MARKET, LIFE_LIVING };
 
@@ -53,7 +61,7 @@ void recipe_init(struct recipe *r);
 
 /* The rows for a program's table: offsets are into struct recipe, which stands at `at` in the
  * program's own struct. Returns how many were written to row. */
-enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 51 };
+enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 60 };
 int recipe_rows(struct opt *row, size_t at);
 
 /* Apply the preset that --config names to what was not given. */

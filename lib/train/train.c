@@ -795,6 +795,7 @@ tell(const struct loop *l, const char *domain, bool validated, double seconds)
 					  .loss = l->loss,
 					  .val_loss = validated && l->vals ? l->val_loss[0] : NAN,
 					  .rate = l->rate,
+					  .tokens = (long)r->batch * r->seq * r->accum,
 					  .tokens_per_s = speed,
 					  .flops = speed * shape_flops(&l->param->shape, r->seq)});
 }

@@ -15,8 +15,9 @@ struct train_progress {
 	const char *domain;
 	double loss, val_loss; /* val_loss NaN when not validated at this step */
 	double rate;	       /* learning rate */
+	long tokens;	       /* of a step; samples of a classifier */
 	double tokens_per_s;   /* of this step */
-	double flops;	       /* per second, of this step */
+	double flops;	       /* per second, of this step; NAN: not counted */
 };
 
 /*
@@ -33,7 +34,8 @@ struct train {
 	const char *decisions;		   /* who takes them: see below */
 	const char *timing;		   /* CSV of seconds by part; NULL for none */
 	const volatile sig_atomic_t *stop; /* not 0: checkpoint and return TRAIN_STOPPED */
-	void (*ready)(void *arg, const struct shape *s, long step); /* before the first step */
+	/* before the first step; s is NULL for a classifier */
+	void (*ready)(void *arg, const struct shape *s, long step);
 	void (*progress)(void *arg, const struct train_progress *p);
 	void *arg;
 };

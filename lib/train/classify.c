@@ -1,0 +1,797 @@
+#include "train/classify.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/rng.h"
+#include "base/tick.h"
+#include "data/images.h"
+#include "model/classifier.h"
+#include "policy/event.h"
+#include "policy/row.h"
+#include "policy/tally.h"
+#include "pool/census.h"
+#include "train/site.h"
+#include "train/state.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHIFT = 4 /* pixels by which an image is moved at most */ };
+static const double easy = 0.7, hard = 0.4; /* confidence of easy and hard samples */
+
+/* Samples [from, to) of a set, in batches. */
+struct part {
+	const struct images *set;
+	long from, to;
+};
+
+/* What a part of the data was to the model. */
+struct outcome {
+	long n, right;
+	double ce, load, z, entropy; /* sums over samples */
+	struct tally tally;
+	double *ce_of;	/* [E] sums over samples that chose the expert at all */
+	long *clear_of; /* [E] samples whose first choice it is with p1 - p2 > 0.1 */
+};
+
+struct job {
+	struct train *t;
+	struct recipe *r;
+	struct images *data, *val;
+	struct part learn, check; /* check.set NULL: none */
+	struct classifier *c;
+	struct site site;
+	struct run run;
+	char *ckpt;
+	long step;
+	long epoch, *order; /* samples of learn in the order of that epoch */
+	float *x;
+	uint16_t *label;
+	struct mixture_stat stat;
+	double norm, rate, val_loss, val_accuracy;
+};
+
+/* --- data --- */
+
+static int
+form_of(const struct recipe *r, struct images_form *f)
+{
+	*f = (struct images_form){0};
+	return r->pixels ? images_shape(r->pixels, f) : 0;
+}
+
+static int
+data_open(struct job *j)
+{
+	struct recipe *r = j->r;
+	struct images_form form;
+	struct site_source v[2];
+	long held;
+
+	if (r->data.n != 1 || r->val.n > 1)
+		return err_set("a classifier learns from one set of samples and is validated on "
+			       "one at most (found %d and %d)",
+			       r->data.n, r->val.n);
+	if (form_of(r, &form) < 0 || !(j->data = images_open(r->data.v[0], &form, NULL)))
+		return -1;
+	if (r->val.n && !(j->val = images_open(r->val.v[0], &form, j->data)))
+		return -1;
+	held = (long)((double)j->data->n * r->val_frac);
+	j->learn = (struct part){j->data, 0, j->data->n - held};
+	if (j->val)
+		j->check = (struct part){j->val, 0, j->val->n};
+	else if (held)
+		j->check = (struct part){j->data, j->data->n - held, j->data->n};
+	if (j->learn.to < r->batch)
+		return err_set("%s: %ld samples to learn from (expected at least --batch %d)",
+			       j->data->file, j->learn.to, r->batch);
+	v[0] = (struct site_source){"train", j->data->name, 0, j->data->bytes, j->data->crc};
+	if (j->val)
+		v[1] = (struct site_source){"val", j->val->name, 0, j->val->bytes, j->val->crc};
+	return site_recipe(&j->site, j->t->table, v, j->val ? 2 : 1) < 0 ||
+			       site_check(&j->site, j->t->table, &r->made_of) < 0
+		       ? -1
+		       : 0;
+}
+
+/* The permutation of the epoch that the step belongs to. */
+static const long *
+shuffled(struct job *j)
+{
+	const long n = j->learn.to, batches = n / j->r->batch, epoch = j->step / batches;
+	struct rng r;
+
+	if (!j->order)
+		j->order = mem_zero((size_t)n, sizeof *j->order);
+	if (epoch != j->epoch) {
+		r = rng_at((uint64_t)j->r->seed, RNG_BATCH, (uint64_t)epoch, 0);
+		for (long i = 0; i < n; i++) {
+			const long k = (long)rng_below(&r, (uint64_t)i + 1);
+
+			j->order[i] = j->order[k];
+			j->order[k] = i;
+		}
+		j->epoch = epoch;
+	}
+	return j->order + j->step % batches * j->r->batch;
+}
+
+/* Sample i as the model takes it, moved by (dy, dx) and mirrored. */
+static void
+sample(const struct classifier *c, const struct images *s, long i, int dy, int dx, bool mirror,
+       float *to)
+{
+	const long size = (long)s->height * s->width;
+
+	if (!s->pixel) {
+		for (long k = 0; k < s->width; k++)
+			to[k] = (s->value[i * s->width + k] - c->mean.w[k]) / c->sd.w[k];
+		return;
+	}
+	for (int p = 0; p < s->planes; p++) {
+		const uint8_t *from = s->pixel + (i * s->planes + p) * size;
+
+		for (int y = 0; y < s->height; y++)
+			for (int x = 0; x < s->width; x++) {
+				const int v = y + dy, u = (mirror ? s->width - 1 - x : x) + dx;
+				const bool in = v >= 0 && v < s->height && u >= 0 && u < s->width;
+
+				*to++ = in ? ((float)from[v * s->width + u] - c->mean.w[p]) /
+							c->sd.w[p]
+					   : 0;
+			}
+	}
+}
+
+static long
+sample_size(const struct images *s)
+{
+	return (long)s->planes * s->height * s->width;
+}
+
+static void
+next_batch(struct job *j)
+{
+	const long *order = shuffled(j), size = sample_size(j->data);
+
+	for (int i = 0; i < j->r->batch; i++) {
+		struct rng r =
+			rng_at((uint64_t)j->r->seed, RNG_DATA, (uint64_t)j->step, (uint64_t)i);
+		const bool move = j->r->augment && j->data->pixel;
+		const int dy = move ? (int)rng_below(&r, 2 * SHIFT + 1) - SHIFT : 0,
+			  dx = move ? (int)rng_below(&r, 2 * SHIFT + 1) - SHIFT : 0;
+
+		sample(j->c, j->data, order[i], dy, dx, move && rng_below(&r, 2), j->x + i * size);
+		j->label[i] = j->data->label[order[i]];
+	}
+}
+
+/* Mean and deviation of each plane, or feature, of the samples to learn from. */
+static void
+measure_input(struct classifier *c, const struct part *p)
+{
+	const struct images *s = p->set;
+	const long planes = c->mean.cols, size = sample_size(s) / planes;
+
+	for (long k = 0; k < planes; k++) {
+		double sum = 0, square = 0, n = (double)p->to * (double)size;
+
+		for (long i = 0; i < p->to; i++)
+			for (long x = 0; x < size; x++) {
+				const long at = (i * planes + k) * size + x;
+				const double v = s->pixel ? s->pixel[at] : (double)s->value[at];
+
+				sum += v;
+				square += v * v;
+			}
+		sum /= n;
+		square = sqrt(fmax(square / n - sum * sum, 0));
+		c->mean.w[k] = (float)sum;
+		c->sd.w[k] = square > 0 ? (float)square : 1;
+	}
+}
+
+/* --- the model --- */
+
+static struct classifier_shape
+shape_of(const struct recipe *r, int planes, int height, int width, int classes, bool images)
+{
+	return (struct classifier_shape){
+		.depth = images ? r->depth : 0,
+		.widen = r->widen,
+		.planes = planes,
+		.height = height,
+		.width = width,
+		.mixture = {.width = r->dim,
+			    .router = r->router_hidden ? r->router_hidden : (r->dim + 1) / 2,
+			    .experts = r->dense ? 0 : r->experts.v[0],
+			    .top_k = r->dense ? 1 : r->top_k,
+			    .classes = classes,
+			    .prototype = r->prototype == 0 ? 1 : 0}};
+}
+
+static struct mixture_loss
+loss_of(const struct recipe *r, long step)
+{
+	struct mixture_loss l = {.temperature = recipe_temperature(r, step),
+				 .tau = r->tau,
+				 .normalised = r->loss_scale == 1,
+				 .random = step < r->random_warmup};
+
+	l.weight[MIXTURE_ENTROPY] = r->entropy;
+	l.weight[MIXTURE_ORACLE] = r->oracle;
+	l.weight[MIXTURE_BALANCE] = r->balance;
+	l.weight[MIXTURE_ORTHO] = r->ortho;
+	l.weight[MIXTURE_DIVERGENCE] = r->divergence;
+	l.weight[MIXTURE_LOAD] = r->load_balance;
+	l.weight[MIXTURE_Z] = r->z_loss;
+	return l;
+}
+
+static int
+save(struct job *j)
+{
+	struct ckpt_out *o = ckpt_out_new();
+	const struct images *s = j->data;
+	char *shape = mem_text("%dx%dx%d", s->planes, s->height, s->width),
+	     *classes = mem_text("%d", s->classes), *step = mem_text("%ld", j->step), *marks,
+	     *names = NULL;
+	float *copy = NULL;
+	size_t n;
+	int status = -1;
+
+	if (run_sync(&j->run) != 0)
+		goto out;
+	if (s->class_name) {
+		FILE *f = open_memstream(&names, &n);
+
+		for (int i = 0; f && i < s->classes; i++)
+			fprintf(f, "%s\n", s->class_name[i]);
+		if (!f || fclose(f) != 0) {
+			err_set("out of memory");
+			goto out;
+		}
+		ckpt_out_meta(o, "class_names", names);
+	}
+	marks = run_marks(&j->run);
+	ckpt_out_meta(o, "recipe", j->site.text);
+	ckpt_out_meta(o, "step", step);
+	ckpt_out_meta(o, "files", marks);
+	ckpt_out_meta(o, s->pixel ? "image" : "features", shape);
+	ckpt_out_meta(o, "classes", classes);
+	free(marks);
+	if (classifier_put(j->c, o, &copy) == 0)
+		status = ckpt_write(o, j->ckpt);
+out:
+	ckpt_out_free(o);
+	free(copy);
+	free(shape);
+	free(classes);
+	free(step);
+	free(names);
+	return status;
+}
+
+/* --- the directory --- */
+
+static int
+open_csvs(struct job *j, const char *marks)
+{
+	const bool wanted[RUN_CSVS] = {true, true, true, true, false};
+	char *loss = mem_copy("step,domain,tokens,loss,val_loss,lr,grad_norm,accuracy,val_accuracy,"
+			      "total");
+	const char *head[RUN_CSVS] = {NULL, policy_row_columns, policy_event_columns,
+				      census_layer_columns, NULL};
+	int bad = run_open(&j->run, j->t->dir, j->t->csv, wanted, marks);
+
+	for (int i = 0; i < MIXTURE_TERMS && !j->r->dense; i++) {
+		char *more = mem_text("%s,%s,%s_weighted", loss, mixture_term_name[i],
+				      mixture_term_name[i]);
+		free(loss);
+		loss = more;
+	}
+	head[RUN_LOSS] = loss;
+	for (int i = 0; i < RUN_CSVS && !bad; i++)
+		if (wanted[i] && run_new(&j->run, (enum run_csv)i))
+			bad = row_header(&j->run.row[i], head[i]) ||
+			      run_flush(&j->run, (enum run_csv)i);
+	free(loss);
+	return bad ? -1 : 0;
+}
+
+static int
+write_recipe(const struct job *j)
+{
+	char *val = j->val ? mem_text("val %s=%s\n", j->val->name, j->val->file) : mem_copy(""),
+	     *sources = mem_text("data %s=%s\n%s", j->data->name, j->data->file, val);
+	int status = site_write(&j->site, sources);
+
+	free(val);
+	free(sources);
+	return status;
+}
+
+static int
+begin(struct job *j)
+{
+	classifier_init(j->c, (uint64_t)j->r->seed);
+	measure_input(j->c, &j->learn);
+	return open_csvs(j, NULL) < 0 || write_recipe(j) < 0 || save(j) < 0 ? -1 : 0;
+}
+
+/* Go on where the checkpoint stands; the step alone if the run is complete. */
+static int
+resume(struct job *j)
+{
+	struct ckpt *k = ckpt_open(j->ckpt);
+	const char *text = k ? state_recipe(k) : NULL, *files = k ? ckpt_meta(k, "files") : NULL;
+	const bool longer = j->r->schedule == LR_CONSTANT || j->r->schedule == LR_WSD;
+	int status = -1;
+
+	if (!text || site_compare(&j->site, text, longer, j->r->steps) < 0 ||
+	    (j->step = state_step(k)) < 0)
+		goto out;
+	if (j->step >= j->r->steps) {
+		status = 0;
+		goto out;
+	}
+	if (!files) {
+		err_set("%s: does not say how far the CSV files had been written", k->name);
+		goto out;
+	}
+	if (classifier_get(j->c, k) < 0 || open_csvs(j, files) < 0)
+		goto out;
+	status = strcmp(text, j->site.text) == 0 ? 0 : write_recipe(j);
+out:
+	ckpt_close(k);
+	return status;
+}
+
+/* --- what the model makes of samples --- */
+
+static int
+outcome_begin(struct outcome *o, const struct classifier *c)
+{
+	const size_t experts = (size_t)c->s.mixture.experts;
+
+	*o = (struct outcome){.tally = tally_new(true, easy, hard)};
+	o->ce_of = mem_zero(experts + 1, sizeof *o->ce_of);
+	o->clear_of = mem_zero(experts + 1, sizeof *o->clear_of);
+	if (experts)
+		tally_slots(&o->tally, 0, c->s.mixture.experts);
+	return 0;
+}
+
+static void
+outcome_end(struct outcome *o)
+{
+	tally_free(&o->tally);
+	free(o->ce_of);
+	free(o->clear_of);
+}
+
+/* The largest of softmax(y), and whose it is. */
+static double
+confidence(const float *y, int classes, int *best)
+{
+	double sum = 0;
+
+	*best = 0;
+	for (int c = 1; c < classes; c++)
+		*best = y[c] > y[*best] ? c : *best;
+	for (int c = 0; c < classes; c++)
+		sum += exp((double)y[c] - (double)y[*best]);
+	return 1 / sum;
+}
+
+static int
+look(struct outcome *o, const struct classifier *c, int i, uint16_t label, struct row *trace)
+{
+	const struct mixture_shape *s = &c->s.mixture;
+	const int *choice = mixture_choice(c->mixture, i);
+	const float *gate = mixture_gate(c->mixture, i);
+	int best, bad = 0;
+	const double sure = confidence(mixture_output(c->mixture, i), s->classes, &best);
+
+	o->n++;
+	o->right += best == label;
+	o->ce += mixture_ce(c->mixture, i);
+	if (!s->experts)
+		return 0;
+	tally_add(&o->tally, 0, choice, s->top_k, best == label, sure);
+	o->clear_of[choice[0]] += mixture_clear(c->mixture, i);
+	for (int k = 0; k < s->top_k; k++) {
+		o->ce_of[choice[k]] += mixture_ce(c->mixture, i);
+		if (!trace)
+			continue;
+		row_long(trace, o->n - 1);
+		row_long(trace, 0);
+		row_long(trace, k);
+		row_long(trace, choice[k]);
+		row_real(trace, (double)gate[k]);
+		row_long(trace, best == label);
+		row_real(trace, num_single(sure));
+		bad |= row_end(trace);
+	}
+	return bad ? -1 : 0;
+}
+
+static int
+examine(struct classifier *c, const struct part *p, const struct mixture_loss *loss,
+	struct outcome *o, struct row *trace)
+{
+	const long size = sample_size(p->set);
+	float *x = mem_zero((size_t)(c->batch * size), sizeof *x);
+	struct mixture_loss how = *loss;
+	int bad = 0;
+
+	how.random = false;
+	for (long at = p->from; !bad && at < p->to; at += c->batch) {
+		const int n = (int)(p->to - at < c->batch ? p->to - at : c->batch);
+		struct mixture_stat s;
+
+		for (int i = 0; i < n; i++)
+			sample(c, p->set, at + i, 0, 0, false, x + i * size);
+		classifier_forward(c, &how, x, p->set->label + at, n, false, 0, 0, &s);
+		for (int i = 0; !bad && i < n; i++)
+			bad = look(o, c, i, p->set->label[at + i], trace);
+		o->load += n * s.raw[MIXTURE_LOAD];
+		o->z += n * s.raw[MIXTURE_Z];
+		o->entropy += n * s.raw[MIXTURE_ENTROPY];
+	}
+	free(x);
+	if (!bad && !isfinite(o->ce))
+		return err_set("%s: the loss is not finite", p->set->file);
+	return bad;
+}
+
+/* --- the census --- */
+
+static double
+share(double part, double whole)
+{
+	return whole > 0 ? num_single(part / whole) : 0;
+}
+
+static struct policy_row
+row_of(const struct job *j, const struct outcome *o, int e)
+{
+	const struct mixture_shape *s = &j->c->s.mixture;
+	const struct tally_layer *l = &o->tally.layer[0];
+	const struct tally_sum *sum = &l->sum[e];
+	const double params = (double)s->width * (s->classes + 1.0) + s->classes;
+
+	return (struct policy_row){
+		.step = j->step,
+		.slot = e,
+		.expert = e,
+		.parent = -1,
+		.tokens = sum->routed,
+		.demand = share((double)sum->routed, (double)l->tokens * s->top_k),
+		.quality = share((double)sum->routed, o->ce_of[e]),
+		.exclusivity = share((double)o->clear_of[e], (double)l->tokens),
+		.flops = num_single(2 * params * (double)sum->routed),
+		.fitness = NAN,
+		.effective = NAN,
+		.vitality = NAN,
+		.usage = share((double)sum->first, (double)l->tokens),
+		.accuracy = sum->first ? share((double)sum->hits, (double)sum->first) : NAN,
+		.width = s->classes,
+		.gradient = NAN,
+		.energy = NAN,
+		.twin = -1,
+		.load_factor = NAN,
+		.gradient_factor = NAN};
+}
+
+static int
+layer_row(struct job *j, const struct outcome *o)
+{
+	const int E = j->c->s.mixture.experts;
+	const struct tally_layer *l = &o->tally.layer[0];
+	double *count = mem_zero((size_t)E, sizeof *count);
+	struct row *w = &j->run.row[RUN_LAYERS];
+	struct ecology_load spread;
+
+	for (int e = 0; e < E; e++)
+		count[e] = (double)l->sum[e].routed;
+	spread = ecology_load(E, count);
+	free(count);
+	row_long(w, j->step);
+	row_long(w, 0);
+	row_real(w, o->load / (double)o->n);
+	row_real(w, o->z / (double)o->n);
+	row_real(w, o->entropy / (double)o->n / log(E));
+	row_real(w, spread.maxvio);
+	row_real(w, spread.q25);
+	row_real(w, spread.median);
+	row_real(w, spread.q75);
+	row_real(w, spread.dead);
+	row_real(w, spread.gini);
+	row_real(w, tally_coactivation(l));
+	return row_end(w) || run_flush(&j->run, RUN_LAYERS);
+}
+
+static int
+census(struct job *j, const struct outcome *o)
+{
+	const int E = j->c->s.mixture.experts;
+
+	for (int e = 0; e < E; e++) {
+		const struct policy_row r = row_of(j, o, e);
+
+		if (policy_row_write(&j->run.row[RUN_EXPERTS], &r, E - 1 - e) != 0)
+			return -1;
+	}
+	return E && (run_flush(&j->run, RUN_EXPERTS) || layer_row(j, o)) ? -1 : 0;
+}
+
+/* Validate, take the census, or both: what is due. */
+static int
+observe(struct job *j, bool validate, bool count)
+{
+	const struct mixture_loss loss = loss_of(j->r, j->step);
+	const bool all = j->check.set == NULL;
+	struct outcome o;
+	int bad;
+
+	if (all)
+		validate = false;
+	if (!validate && !count)
+		return 0;
+	outcome_begin(&o, j->c);
+	bad = examine(j->c, all ? &j->learn : &j->check, &loss, &o, NULL);
+	if (!bad && validate) {
+		j->val_loss = o.ce / (double)o.n;
+		j->val_accuracy = (double)o.right / (double)o.n;
+	}
+	if (!bad && count)
+		bad = census(j, &o);
+	outcome_end(&o);
+	return bad;
+}
+
+/* --- steps --- */
+
+static int
+loss_row(struct job *j, bool validated)
+{
+	struct row *w = &j->run.row[RUN_LOSS];
+
+	row_long(w, j->step);
+	row_text(w, j->data->name);
+	row_long(w, j->r->batch);
+	row_real(w, j->stat.ce);
+	if (validated)
+		row_real(w, j->val_loss);
+	else
+		row_skip(w);
+	row_real(w, j->rate);
+	row_real(w, j->norm);
+	row_real(w, (double)j->stat.right / j->r->batch);
+	if (validated)
+		row_real(w, j->val_accuracy);
+	else
+		row_skip(w);
+	row_real(w, j->stat.total);
+	for (int i = 0; i < MIXTURE_TERMS && !j->r->dense; i++) {
+		row_real(w, j->stat.raw[i]);
+		row_real(w, j->stat.cost[i]);
+	}
+	return row_end(w) || run_flush(&j->run, RUN_LOSS) ? -1 : 0;
+}
+
+static int
+learn(struct job *j)
+{
+	const struct recipe *r = j->r;
+	const struct mixture_loss loss = loss_of(r, j->step);
+	const struct optim o = recipe_optim(r);
+	double share = r->encoder_lr > 0 ? r->encoder_lr / r->lr : 1;
+
+	next_batch(j);
+	classifier_forward(j->c, &loss, j->x, j->label, r->batch, true, (uint64_t)r->seed, j->step,
+			   &j->stat);
+	if (!isfinite(j->stat.total))
+		return err_set("step %ld: the loss is not finite (%.9g); the last checkpoint is "
+			       "good",
+			       j->step + 1, j->stat.total);
+	classifier_back(j->c, &loss, j->x, j->label);
+	j->norm = classifier_norm(j->c);
+	if (!isfinite(j->norm))
+		return err_set("step %ld: the gradient is not finite; the last checkpoint is good",
+			       j->step + 1);
+	j->rate = optim_rate((enum schedule_kind)r->schedule, r->lr, r->warmup, r->steps, j->step);
+	classifier_step(j->c, &o, j->rate * share, j->rate, j->step, j->norm);
+	j->step++;
+	return 0;
+}
+
+static void
+tell(const struct job *j, bool validated, double seconds)
+{
+	j->t->progress(j->t->arg,
+		       &(struct train_progress){.step = j->step,
+						.steps = j->r->steps,
+						.domain = j->data->name,
+						.loss = j->stat.ce,
+						.val_loss = validated ? j->val_loss : NAN,
+						.rate = j->rate,
+						.tokens = j->r->batch,
+						.tokens_per_s = j->r->batch / seconds,
+						.flops = NAN});
+}
+
+static enum train_end
+steps(struct job *j)
+{
+	const struct recipe *r = j->r;
+
+	while (j->step < r->steps) {
+		const double start = tick_now();
+		bool last, validate, stop;
+
+		if (learn(j) < 0)
+			return TRAIN_FAILED;
+		last = j->step == r->steps;
+		validate = j->check.set && (last || (r->val_every && j->step % r->val_every == 0));
+		if (observe(j, validate, last || j->step % r->census_every == 0) ||
+		    loss_row(j, validate) < 0)
+			return TRAIN_FAILED;
+		tell(j, validate, tick_now() - start);
+		stop = *j->t->stop != 0;
+		if ((stop || last || j->step % j->t->ckpt_every == 0) && save(j) < 0)
+			return TRAIN_FAILED;
+		if (stop && !last)
+			return TRAIN_STOPPED;
+	}
+	return TRAIN_DONE;
+}
+
+static enum train_end
+run(struct job *j)
+{
+	const struct recipe *r = j->r;
+	const struct images *s;
+	struct classifier_shape shape;
+
+	if (recipe_check(j->r) < 0 || data_open(j) < 0 || site_lock(&j->site) < 0)
+		return TRAIN_FAILED;
+	s = j->data;
+	shape = shape_of(r, s->planes, s->height, s->width, s->classes, s->pixel);
+	if (!(j->c = classifier_new(&shape, r->batch, true)))
+		return TRAIN_FAILED;
+	j->ckpt = run_path(j->t->dir, "ckpt.safetensors");
+	if ((file_exists(j->ckpt) ? resume(j) : begin(j)) < 0)
+		return TRAIN_FAILED;
+	j->x = mem_zero((size_t)(r->batch * sample_size(s)), sizeof *j->x);
+	j->label = mem_zero((size_t)r->batch, sizeof *j->label);
+	j->t->ready(j->t->arg, NULL, j->step);
+	return steps(j);
+}
+
+enum train_end
+classify_run(struct train *t)
+{
+	struct job j = {.t = t, .r = t->recipe, .site = {t->dir, -1, NULL}, .epoch = -1};
+	enum train_end end = run(&j);
+	char *message = end == TRAIN_FAILED ? mem_copy(err_text()) : NULL;
+	int bad = run_close(&j.run);
+
+	classifier_free(j.c);
+	images_close(j.data);
+	images_close(j.val);
+	site_close(&j.site);
+	free(j.order);
+	free(j.x);
+	free(j.label);
+	free(j.ckpt);
+	if (message)
+		err_set("%s", message);
+	free(message);
+	return bad ? TRAIN_FAILED : end;
+}
+
+/* --- a checkpoint in use --- */
+
+bool
+classify_is(const char *recipe)
+{
+	return strncmp(recipe, "task classify\n", 14) == 0 || strstr(recipe, "\ntask classify\n");
+}
+
+/* The shape of samples and the classes that the model knows, as a set without any. */
+static int
+known(const struct ckpt *k, struct images *like)
+{
+	static uint8_t some;
+	const char *shape = ckpt_meta(k, "image"), *classes = ckpt_meta(k, "classes"),
+		   *names = ckpt_meta(k, "class_names");
+	struct images_form f;
+	long n;
+
+	*like = (struct images){.file = k->name, .pixel = shape ? &some : NULL};
+	if (!shape)
+		shape = ckpt_meta(k, "features");
+	if (!shape || !classes || images_shape(shape, &f) < 0 ||
+	    num_long(classes, 1, UINT16_MAX, &n) < 0)
+		return err_set("%s: does not say what samples it is for", k->name);
+	like->planes = f.planes;
+	like->height = f.height;
+	like->width = f.width;
+	like->classes = (int)n;
+	if (!names)
+		return 0;
+	like->class_name = mem_zero((size_t)n, sizeof *like->class_name);
+	for (long i = 0; i < n; i++) {
+		const size_t len = strcspn(names, "\n");
+
+		like->class_name[i] = mem_text("%.*s", (int)len, names);
+		names += len + (names[len] == '\n');
+	}
+	return 0;
+}
+
+static struct classifier *
+model_of(const struct ckpt *k, const struct recipe *r, const struct images *like)
+{
+	const struct classifier_shape s =
+		shape_of(r, like->planes, like->height, like->width, like->classes, like->pixel);
+	struct classifier *c = classifier_new(&s, 128, false);
+
+	if (c && classifier_get(c, k) < 0) {
+		classifier_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+static int
+eval_set(const struct ckpt *k, const struct recipe *r, const struct images *set,
+	 const struct images *like, struct row *trace, struct classify_eval *out)
+{
+	struct classifier *c = model_of(k, r, like);
+	const struct mixture_loss loss = loss_of(r, r->steps);
+	const struct part all = {set, 0, set->n};
+	struct outcome o;
+	int bad;
+
+	if (!c)
+		return -1;
+	outcome_begin(&o, c);
+	bad = examine(c, &all, &loss, &o, trace);
+	*out = (struct classify_eval){o.n, o.ce / (double)o.n, (double)o.right / (double)o.n};
+	outcome_end(&o);
+	classifier_free(c);
+	return bad;
+}
+
+int
+classify_eval(const char *ckpt, const char *data, struct file *trace, struct classify_eval *out)
+{
+	struct ckpt *k = ckpt_open(ckpt);
+	struct recipe_book book;
+	struct images like = {0}, *set = NULL;
+	struct images_form form;
+	struct row w = {.f = trace};
+	int status = -1;
+
+	if (!k)
+		return -1;
+	if (known(k, &like) < 0 || recipe_open(&book, k->name, state_recipe(k)) < 0)
+		goto out;
+	if (recipe_check(&book.recipe) == 0 && form_of(&book.recipe, &form) == 0 &&
+	    (set = images_open(data, &form, &like)) &&
+	    (!trace || row_header(&w, "sample,layer,rank,expert,weight,correct,confidence") == 0))
+		status = eval_set(k, &book.recipe, set, &like, trace ? &w : NULL, out);
+	images_close(set);
+	recipe_close(&book);
+out:
+	for (int i = 0; like.class_name && i < like.classes; i++)
+		free(like.class_name[i]);
+	free(like.class_name);
+	ckpt_close(k);
+	return status;
+}

@@ -1,0 +1,118 @@
+#!/bin/sh
+# moe-train --task classify: what a run leaves behind, that workers and kills leave no trace in its
+# bytes, what its checkpoint makes of samples, and what is refused.
+. t/lib.sh
+cd "$T" || exit 1
+moe-data shapes --samples 260 --classes 6 --size 8 -o set.bin
+moe-data shapes --samples 60 --classes 6 --size 8 --seed 2 -o val.bin
+train() {
+	$run moe-train --task classify --pixels 3x8x8 --depth 10 --widen 1 --dim 16 \
+		--router-hidden 8 --experts 5 --batch 20 --steps 24 --lr 3e-3 --augment \
+		--census-every 8 --val-every 6 --entropy 0.1 --oracle 0.1 --balance 0.3 \
+		--divergence 0.1 --ortho 0.1 --temperature 3:0.3:20 --random-warmup 3 \
+		--val val.bin "$@" set.bin
+}
+run=
+# begun LINES OPTION...: a run in the background, its number in $pid, when loss.csv has so many
+begun() {
+	local lines=$1
+	shift
+	(run=exec && train "$@") &
+	pid=$!
+	while [ "$(wc -l 2>/dev/null <"$name/loss.csv" || echo 0)" -lt "$lines" ] &&
+		kill -0 $pid; do :; done
+}
+
+ok "a classifier is trained" train -j1 -o one
+is "$(ls one | tr '\n' ' ')" \
+	"ckpt.safetensors events.csv experts.csv layers.csv loss.csv recipe " "a run directory"
+is "$(column one/loss.csv step | tail -n 1)" 24 "all steps"
+is "$(column one/loss.csv val_loss | grep -c .)" 4 "validated every six"
+is "$(wc -l <one/experts.csv)" 16 "a census of five experts, three times"
+is "$(column one/layers.csv step | tr '\n' ' ')" "8 16 24 " "and of the layer"
+ok "the loss falls" awk -F, 'NR == 2 { first = $4 } { last = $4 } END { exit !(last < first) }' \
+	one/loss.csv
+ok "each term is in the total" awk -F, '
+	NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i
+		for (c in at) if (c ~ /_weighted$/) term[++n] = at[c]; next }
+	{ sum = $at["loss"]; for (i = 1; i <= n; i++) sum += $term[i]
+	  d = sum - $at["total"]; if (d < -1e-6 || d > 1e-6) bad = 1 }
+	END { exit bad || n != 7 }' one/loss.csv
+ok "usage and demand sum to one" awk -F, '
+	NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+	{ u[$1] += $at["usage"]; d[$1] += $at["demand"] }
+	function one(x) { return x > 0.9999 && x < 1.0001 }
+	END { for (s in u) if (!one(u[s]) || !one(d[s])) exit 1 }' one/experts.csv
+ok "the checkpoint is whole" moe-ckpt check one/ckpt.safetensors
+
+# --- workers, kills, repetition
+ok "two workers" train -j2 -o two
+is "$(diff -rq one two)" "" "make the same bytes"
+name=killed
+begun 13 -j2 --ckpt-every 5 -o killed
+kill -9 $pid
+wait $pid 2>/dev/null || :
+ok "a killed run goes on" train -j1 --ckpt-every 7 -o killed
+is "$(diff -rq one killed)" "" "to the same bytes"
+name=stopped
+begun 9 -j2 -o stopped
+kill $pid
+status=0
+wait $pid || status=$?
+ok "an interrupted one" train -j1 -o stopped
+is "$(diff -rq one stopped)" "" "as well"
+ok "what is complete is left" train -o one
+is "$(diff -rq one two)" "" "as it is"
+ok "its recipe" moe-train -c one/recipe -o three
+is "$(diff -rq -x recipe one three)" "" "repeats it"
+fails 1 "another recipe" train --lr 1e-3 -o one
+says 'another recipe is there' "is refused"
+
+# --- a checkpoint in use
+ok "evaluated" moe-train --eval one/ckpt.safetensors val.bin >eval.csv
+moe-train --eval one/ckpt.safetensors val.bin >eval.csv
+is "$(column eval.csv tokens)" 60 "all samples"
+ok "to the run's last validation" awk -F, '
+	FNR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+	NR == FNR { loss = $at["loss"]; right = $at["accuracy"]; next }
+	{ v = $at["val_loss"]; a = $at["val_accuracy"] }
+	END { exit !(v - loss < 1e-6 && loss - v < 1e-6 && a == right) }' eval.csv one/loss.csv
+ok "with a trace" moe-train --eval one/ckpt.safetensors --trace-csv trace.csv val.bin
+moe-ecology census --experts 5 trace.csv >census.csv
+is "$(column census.csv class)" "$(column one/experts.csv class | tail -n 5)" \
+	"of which moe-ecology makes the run's classes"
+
+# --- without experts, and vectors
+ok "a plain network" train --dense --entropy 0 --oracle 0 --balance 0 --divergence 0 --ortho 0 \
+	--temperature 1 --random-warmup 0 -o dense
+is "$(moe-ckpt ls dense/ckpt.safetensors | grep -c '^fc')" 2 "has a head"
+awk 'BEGIN { print "a,b,class"
+	for (i = 0; i < 90; i++)
+		print i % 7 - 3 + i % 3 * 9 "," i % 5 "," substr("xyz", i % 3 + 1, 1) }' >v.csv
+ok "vectors with words for classes" moe-train --task classify --experts 3 --dim 8 --batch 10 \
+	--steps 60 --lr 0.01 -o words v.csv
+moe-train --eval words/ckpt.safetensors v.csv >eval.csv
+ok "are learnt" awk -F, 'NR == 2 { exit !($5 > 0.9) }' eval.csv
+printf 'a,b,class\n1,2,w\n' >w.csv
+fails 1 "a class that it has not learnt" moe-train --eval words/ckpt.safetensors w.csv
+says 'w.csv:2: class w is none of' "is told"
+fails 1 "samples of another shape" moe-train --eval words/ckpt.safetensors set.bin
+says 'samples of 3x8x8|no known shape' "are told"
+
+# --- what is refused
+fails 1 "two sets to learn from" moe-train --task classify -o no set.bin val.bin@9
+fails 2 "a market" train --lifecycle market -o no
+says 'not for --task classify' "is for language models"
+fails 2 "experts by layer" train --experts 5,6 -o no
+fails 2 "more choices than experts" train --top-k 6 -o no
+fails 1 "fewer samples than a batch" train --batch 300 -o no
+says '260 samples to learn from' "is told"
+fails 1 "a side of 10" moe-train --task classify --pixels 1x10x10 -o no set.bin
+fails 1 "an impossible depth" train --depth 12 -o no
+says 'WRN-12' "is told"
+fails 2 "the oracle of a language model" moe-train --oracle 1 -o no set.bin
+says 'go with --task classify' "is for classifiers"
+cp one/ckpt.safetensors bad.safetensors
+printf x | dd of=bad.safetensors bs=1 seek=20000 conv=notrunc 2>/dev/null
+fails 1 "a damaged checkpoint" moe-train --eval bad.safetensors val.bin
+done_testing
