@@ -21,6 +21,10 @@ static struct args {
 	int policy, predictor, scope, layers, experts, depth, branching; /* replay, learn */
 	double half_life, waste;
 	bool prefetch, verbose;
+	int tier, model_layers, model_used; /* replay on two tiers */
+	size_t bandwidth, fast, expert_bytes, dense_bytes;
+	double latency;
+	int queue;
 
 	char *sample; /* pack */
 	int leaf;
@@ -42,6 +46,9 @@ static struct args {
 } args = {.output = "-",
 	  .half_life = 16,
 	  .predictor = -1,
+	  .tier = -1,
+	  .latency = -1,
+	  .fast = (size_t)1000e9,
 	  .waste = 1,
 	  .depth = 2,
 	  .branching = 64,
@@ -55,6 +62,7 @@ enum { LAYER, GLOBAL };
 #define POLICIES "lru|lfu|decay|learned|min"
 #define PREDICTORS "none|previous|frequency|gate|tree"
 enum { CHECK_OPEN, CHECK_LOAD };
+#define TIERS "pcie3|pcie4|pcie5|nvme"
 #define SCOPES "layer|global"
 
 static const struct opt rows[] = {
@@ -69,6 +77,21 @@ static const struct opt rows[] = {
 	ROW("prefetch", 0, OPT_FLAG, prefetch, 0, 1, NULL, "load ahead what is expected"),
 	ROW("waste", 0, OPT_REAL, waste, 0, 1e9, "LOADS",
 	    "the price of a load ahead that is not used, in loads that are needed"),
+	ROW("tier", 0, OPT_ENUM, tier, 0, 0, TIERS, "where experts wait: figures of time"),
+	ROW("bandwidth", 0, OPT_BYTES, bandwidth, 1, 0x1p50, "BYTES",
+	    "a second, instead of its own"),
+	ROW("latency", 0, OPT_REAL, latency, 0, 10, "S", "of a load, instead of its own"),
+	ROW("queue", 0, OPT_INT, queue, 1, 1 << 20, "N", "loads in flight, instead of its own"),
+	ROW("fast", 0, OPT_BYTES, fast, 1, 0x1p60, "BYTES",
+	    "a second that the fast memory reads to compute"),
+	ROW("expert-bytes", 0, OPT_BYTES, expert_bytes, 1, 0x1p50, "BYTES",
+	    "of an expert; else the trace's mean"),
+	ROW("dense-bytes", 0, OPT_BYTES, dense_bytes, 0, 0x1p50, "BYTES",
+	    "of what else a layer computes with"),
+	ROW("model-layers", 0, OPT_INT, model_layers, 1, 1 << 20, "N",
+	    "as if it had so many layers; else the trace's"),
+	ROW("model-used", 0, OPT_INT, model_used, 1, 1 << 20, "N",
+	    "as if a token used so many experts of a layer; else the trace's"),
 	ROW("tree", 0, OPT_TEXT, tree, 0, 0, "FILE",
 	    "begin with this tree instead of an empty one"),
 	ROW("depth", 0, OPT_INT, depth, 1, TREE_DEPTH, "N",
@@ -108,6 +131,7 @@ static const struct opt rows[] = {
 	ROW("version", 'V', OPT_FLAG, version, 0, 1, NULL, "print the version"),
 };
 static const struct opt_group groups[] = {{"slots", "Replay:"},
+					  {"tier", "Two tiers of memory (replay):"},
 					  {"tree", "Trees (replay and learn):"},
 					  {"layers", "The model of a trace:"},
 					  {"leaf", "Pack:"},
@@ -130,7 +154,8 @@ static struct opt_table table = {
 
 static const char replay_columns[] =
 	"policy,predictor,scope,slots,accesses,hits,hit_rate,min_hit_rate,loads,wasted,bytes,"
-	"wasted_bytes,budget,recall,recall_2k,precision,trace";
+	"wasted_bytes,budget,recall,recall_2k,precision,tier,"
+	"seconds_per_token,tokens_per_s,stall,known_tokens_per_s,resident_tokens_per_s,trace";
 
 static double
 share(long part, long whole)
@@ -140,14 +165,20 @@ share(long part, long whole)
 
 /* Word number i of a|b|c. */
 static void
-put_word(struct row *w, const char *words, int i)
+word(char *out, size_t room, const char *words, int i)
 {
-	char word[32];
-
 	for (; i; i--)
 		words = strchr(words, '|') + 1;
-	snprintf(word, sizeof word, "%.*s", (int)strcspn(words, "|"), words);
-	row_text(w, word);
+	snprintf(out, room, "%.*s", (int)strcspn(words, "|"), words);
+}
+
+static void
+put_word(struct row *w, const char *words, int i)
+{
+	char text[32];
+
+	word(text, sizeof text, words, i);
+	row_text(w, text);
 }
 
 /* What is not known stays empty. */
@@ -158,6 +189,27 @@ put_if(struct row *w, bool known, double v)
 		row_real(w, v);
 	else
 		row_skip(w);
+}
+
+static double
+inverse(double x)
+{
+	return x > 0 ? 1 / x : 0;
+}
+
+static void
+write_clock(struct row *w, const struct tier_clock *c)
+{
+	for (int i = 0; !c && i < 6; i++)
+		row_skip(w);
+	if (!c)
+		return;
+	row_text(w, c->tier.name);
+	row_real(w, tier_token(c));
+	row_real(w, inverse(tier_token(c)));
+	row_real(w, tier_stall(c));
+	row_real(w, inverse(tier_token_known(c)));
+	row_real(w, inverse(tier_token_resident(c)));
 }
 
 static int
@@ -182,6 +234,7 @@ write_score(struct row *w, const char *trace, const struct replay_plan *p,
 	put_if(w, guessed, s->recall);
 	put_if(w, guessed, s->recall_2k);
 	put_if(w, guessed, s->precision);
+	write_clock(w, p->clock);
 	row_text(w, trace);
 	return row_end(w);
 }
@@ -205,6 +258,47 @@ begin_tree(const struct access_trace *t, const char *file)
 	return tree;
 }
 
+/* The mean over the counted accesses of an expert's bytes, 0 if the trace does not tell. */
+static double
+mean_bytes(const struct access_trace *t)
+{
+	double sum = 0;
+
+	for (long k = 0; k < t->play.turns; k++) {
+		const struct access_turn *turn = &t->play.turn[k];
+		if (!turn->warm)
+			sum += (double)(turn[1].begin - turn->begin) *
+			       (double)t->bytes[turn->layer];
+	}
+	return sum / (double)t->counted;
+}
+
+static int
+begin_clock(struct tier_clock *c, const struct access_trace *t, const char *file)
+{
+	char name[16];
+	struct tier tier;
+	const struct tier_model m = {
+		.layers = args.model_layers ? args.model_layers
+					    : (double)t->counted_turns / (double)t->steps,
+		.used = args.model_used ? args.model_used
+					: (double)t->counted / (double)t->counted_turns,
+		.expert_bytes = args.expert_bytes ? (double)args.expert_bytes : mean_bytes(t),
+		.dense_bytes = (double)args.dense_bytes,
+		.fast = (double)args.fast};
+
+	if (m.expert_bytes <= 0)
+		return err_set("%s: no column expert_bytes that tells (expected --expert-bytes)",
+			       file);
+	word(name, sizeof name, TIERS, args.tier);
+	tier = *tier_find(name);
+	tier.bandwidth = args.bandwidth ? (double)args.bandwidth : tier.bandwidth;
+	tier.latency = args.latency >= 0 ? args.latency : tier.latency;
+	tier.queue = args.queue ? args.queue : tier.queue;
+	*c = tier_clock(&tier, &m);
+	return 0;
+}
+
 static int
 replay_slots(struct row *w, const struct access_trace *t, const char *file, int slots)
 {
@@ -217,7 +311,13 @@ replay_slots(struct row *w, const struct access_trace *t, const char *file, int 
 				   .waste = args.waste};
 	const struct replay_plan min = {.policy = EVICT_MIN, .slots = slots, .global = plan.global};
 	struct replay_score score, limit;
+	struct tier_clock clock;
 
+	if (args.tier >= 0) {
+		if (begin_clock(&clock, t, file) < 0)
+			return -1;
+		plan.clock = &clock;
+	}
 	if (plan.predictor == PREDICT_GATE && !t->gate.turns)
 		return err_set("%s: no column \"gate\" in the header", file);
 	if (plan.predictor == PREDICT_TREE && !(plan.tree = begin_tree(t, file)))
@@ -245,6 +345,9 @@ replay_trace(struct row *w, const char *file)
 static int
 replay_traces(char **v, int n)
 {
+	static const char *const timing[] = {"bandwidth",    "latency",	     "queue",
+					     "fast",	     "expert-bytes", "dense-bytes",
+					     "model-layers", "model-used"};
 	struct row w = {0};
 	int r = 0;
 
@@ -256,6 +359,9 @@ replay_traces(char **v, int n)
 		return usage("replay: --prefetch without a --predictor");
 	if (args.prefetch && args.policy == EVICT_MIN)
 		return usage("replay: --prefetch with min (which knows what comes)");
+	for (int i = 0; args.tier < 0 && i < (int)(sizeof timing / sizeof *timing); i++)
+		if (opt_given(&table, timing[i]))
+			return usage("replay: --%s without --tier", timing[i]);
 	if (args.tree && args.predictor != PREDICT_TREE)
 		return usage("replay: --tree without --predictor tree");
 	if (!(w.f = file_create(args.output)) || row_header(&w, replay_columns) < 0)
@@ -545,7 +651,8 @@ static const struct verb verbs[] = {
 	{"replay", 1, INT_MAX, "TRACE...",
 	 " output verbose slots policy scope half-life predictor prefetch waste tree depth "
 	 "branching "
-	 "layers experts ",
+	 "layers experts tier bandwidth latency queue fast expert-bytes dense-bytes model-layers "
+	 "model-used ",
 	 replay_traces, 0},
 	{"learn", 1, INT_MAX, "TRACE...", " output verbose tree depth branching layers experts ",
 	 learn, 0},

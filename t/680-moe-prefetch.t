@@ -29,11 +29,12 @@ turn,phase,step,layer,slot,expert,weight,expert_bytes
 END
 
 ok "replay" moe-prefetch replay --slots 1,2 --policy lru -o out trace.csv
-more=wasted_bytes,budget,recall,recall_2k,precision,trace
+more=wasted_bytes,budget,recall,recall_2k,precision,tier,seconds_per_token,tokens_per_s,stall
+more=$more,known_tokens_per_s,resident_tokens_per_s,trace
 cat >want <<END
 policy,predictor,scope,slots,accesses,hits,hit_rate,min_hit_rate,loads,wasted,bytes,$more
-lru,none,layer,1,8,1,0.125,0.5,7,0,1000,0,1,,,,trace.csv
-lru,none,layer,2,8,5,0.625,0.75,3,0,400,0,1,,,,trace.csv
+lru,none,layer,1,8,1,0.125,0.5,7,0,1000,0,1,,,,,,,,,,trace.csv
+lru,none,layer,2,8,5,0.625,0.75,3,0,400,0,1,,,,,,,,,,trace.csv
 END
 same out want "the columns and figures worked out by hand"
 moe-prefetch replay --slots 2 --scope global --policy min - <trace.csv >out
@@ -41,8 +42,25 @@ is "$(column out scope) $(column out hits) $(column out min_hit_rate)" "global 6
 	"one pool; standard input"
 gzip -k trace.csv
 moe-prefetch replay --slots 1 trace.csv trace.csv.gz -o both.csv.gz
-is "$(gzip -dc both.csv.gz | cut -d, -f6,17 | tr '\n' ' ')" \
+is "$(gzip -dc both.csv.gz | cut -d, -f6,23 | tr '\n' ' ')" \
 	"hits,trace 1,trace.csv 1,trace.csv.gz " "several traces, compressed"
+
+# Time: 8 turns with 7 loads of 150 bytes, the mean, on a link of 150 bytes/s with 1 s before each;
+# computing takes 1 s.  4 tokens.
+ok "two tiers" moe-prefetch replay --slots 1 --tier pcie3 --bandwidth 150 --latency 1 --queue 1 \
+	--fast 150 -o out trace.csv
+is "$(column out tier) $(column out seconds_per_token) $(column out stall)" "pcie3 5.5 3.5" \
+	"seconds of a token, and of waiting"
+is "$(column out resident_tokens_per_s) $(column out known_tokens_per_s)" "0.5 0.266666667" \
+	"without loads, and with loads known before"
+moe-prefetch replay --slots 1 --tier pcie3 --bandwidth 150 --latency 1 --queue 1 \
+	--fast 150 --model-layers 20 --expert-bytes 150 -o out trace.csv
+is "$(column out seconds_per_token)" 55 "as if it had ten times the layers"
+sed 's/,[0-9]*$//; 2s/,expert_bytes//' trace.csv | sed '1d; s/,weight$/,weight/' >other.csv
+fails 1 "a trace that does not tell how large an expert is" \
+	moe-prefetch replay --slots 1 --tier nvme other.csv
+says 'other.csv: no column expert_bytes that tells' "is told"
+fails 2 "a fast memory without a slow one" moe-prefetch replay --slots 1 --fast 1G trace.csv
 
 # Layer 0 alternates: the token before is always wrong, the tree soon right.
 {

@@ -402,14 +402,14 @@ evict_expect(struct evict *e, long k, uint32_t item)
 }
 
 bool
-evict_load(struct evict *e, long k, uint32_t item, double chance, double waste)
+evict_load(struct evict *e, long k, uint32_t item, double chance, double saves, double waste)
 {
 	const struct access_turn *turn = &e->t->play.turn[k];
 	const struct heap *from = crowded(e, turn->layer);
 	const bool known = e->policy == EVICT_LEARNED && from;
 	const double lost = known ? expected(e, from->item[0]) : 0;
 
-	if (evict_holds(e, item) || chance <= (1 - chance) * waste + lost ||
+	if (evict_holds(e, item) || chance * saves <= (1 - chance) * waste + lost ||
 	    (from && e->rank[from->item[0]].value == HUGE_VAL))
 		return false;
 	e->rank[item].used = turn->begin;

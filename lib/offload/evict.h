@@ -58,12 +58,12 @@ bool evict_holds(const struct evict *e, uint32_t item);
  */
 void evict_expect(struct evict *e, long k, uint32_t item);
 /*
- * If it is not, load it, where that saves more than it costs: the chance of a load that
- * is used, against that of one that is not, at the price of `waste` loads, and the chance that the
- * one that would give way is used, which only EVICT_LEARNED knows.  Until its turn is over it does
- * not give way.  Not for EVICT_MIN.  Whether it was loaded.
+ * If it is not, load it, where that saves more than it costs, in loads: a load that is used saves
+ * `saves` of one that would be needed, one that is not costs `waste`, and the one that would give
+ * way is used with a chance of its own, which only EVICT_LEARNED knows, else 0.  Until its turn is
+ * over it does not give way.  Not for EVICT_MIN.  Whether it was loaded.
  */
-bool evict_load(struct evict *e, long k, uint32_t item, double chance, double waste);
+bool evict_load(struct evict *e, long k, uint32_t item, double chance, double saves, double waste);
 /* Items that were so loaded and evicted without a use, or that are there without one; bytes. */
 long evict_wasted(const struct evict *e, double *bytes);
 

@@ -11,6 +11,8 @@ struct play {
 	bool *hit;		     /* [most accesses of a turn] */
 	struct predict_guess *guess; /* [2 budget] for the turn at hand */
 	long guesses;
+	uint32_t *ahead; /* [2 budget] loaded for the turn at hand before it */
+	long aheads;
 	long *expected; /* [items] the number, from 1, of the turn for which it was guessed */
 	long named, right, right_2k;
 };
@@ -36,16 +38,33 @@ static void
 prepare(struct play *p, long k)
 {
 	const long budget = p->s->budget;
+	const double saves = p->plan->clock ? tier_hidden(p->plan->clock) : 1;
 
+	p->aheads = 0;
 	p->guesses = predict_turn(p->predict, k, 2 * budget, p->guess);
 	for (long i = 0; i < p->guesses && i < budget; i++)
 		evict_expect(p->evict, k, p->guess[i].item);
 	for (long i = 0; p->plan->ahead && i < p->guesses; i++)
-		if (evict_load(p->evict, k, p->guess[i].item, (double)p->guess[i].chance,
+		if (evict_load(p->evict, k, p->guess[i].item, (double)p->guess[i].chance, saves,
 			       p->plan->waste)) {
+			p->ahead[p->aheads++] = p->guess[i].item;
 			p->s->loads++;
 			p->s->bytes += (double)p->t->bytes[p->t->play.turn[k].layer];
 		}
+	if (p->plan->clock)
+		tier_ahead(p->plan->clock, (double)budget, (double)p->aheads);
+}
+
+/* Of what was loaded ahead for a turn, how many it uses. */
+static long
+useful(const struct play *p, const struct access_turn *turn)
+{
+	long n = 0;
+
+	for (long i = 0; i < p->aheads; i++)
+		for (long k = turn->begin; k < turn[1].begin; k++)
+			n += p->t->play.item[k] == p->ahead[i];
+	return n;
 }
 
 /* What was guessed for turn k, which is known now. */
@@ -83,6 +102,9 @@ play_turn(struct play *p, long k)
 		s->bytes += (double)missed * (double)p->t->bytes[turn->layer];
 		if (p->predict)
 			judge(p, k);
+		if (p->plan->clock)
+			tier_turn(p->plan->clock, (double)size_of(turn), (double)missed,
+				  (double)useful(p, turn));
 	}
 	if (p->predict)
 		predict_learn(p->predict, k);
@@ -107,6 +129,7 @@ replay(const struct access_trace *t, const struct replay_plan *plan, struct repl
 	if (plan->predictor != PREDICT_NONE) {
 		p.predict = predict_new(t, plan->predictor, plan->tree);
 		p.guess = mem_zero(2 * (size_t)s->budget, sizeof *p.guess);
+		p.ahead = mem_zero(2 * (size_t)s->budget, sizeof *p.ahead);
 		p.expected = mem_zero((size_t)t->items, sizeof *p.expected);
 	}
 	for (long k = 0; k < t->play.turns; k++)
@@ -119,5 +142,6 @@ replay(const struct access_trace *t, const struct replay_plan *plan, struct repl
 	evict_free(p.evict);
 	free(p.hit);
 	free(p.guess);
+	free(p.ahead);
 	free(p.expected);
 }

@@ -2,6 +2,7 @@
 #define OFFLOAD_REPLAY_H
 #include "offload/evict.h"
 #include "offload/predict.h"
+#include "offload/tier.h"
 
 /* A trace played against a pool of slots: what would have been there, what had to be loaded. */
 
@@ -14,12 +15,14 @@ struct replay_plan {
 	struct tree *tree; /* of PREDICT_TREE: what it knows already; learns on */
 	/*
 	 * Load ahead what the predictor expects of the next turn, most likely first, where that
-	 * saves more than it costs, counted in loads: a load that is used saves one, with the
-	 * chance c; one that is not costs `waste`; and the expert that gives way would have been
-	 * used with its own chance v, where the policy knows it: c > (1 - c) waste + v.
+	 * saves more than it costs, counted in loads: a load that is used saves s, with the chance
+	 * c; one that is not costs `waste`; and the expert that gives way would have been used with
+	 * its own chance v, where the policy knows it: c s > (1 - c) waste + v.  s is 1, or with a
+	 * clock the share of a load that computing can hide.
 	 */
 	bool ahead;
 	double waste;
+	struct tier_clock *clock; /* NULL: none; kept by the counted turns */
 };
 
 /* Of the counted accesses alone. */
