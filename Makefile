@@ -2,8 +2,10 @@
 # make deps     install the Debian packages that are missing
 # make demo     train a small model on real text of this machine and show what it learnt
 # make check    run all tests; asan, tsan: the same under sanitizers; fuzz: hostile files
+# make claims   test the claims that moe-claims(7) numbers: hours, resumable, better with -j
 # make bench lint install uninstall clean
-# Variables: CC CFLAGS LDFLAGS, B (where to build), DESTDIR PREFIX, FUZZ_SECONDS BENCH_ROUNDS
+# Variables: CC CFLAGS LDFLAGS, B (where to build), DESTDIR PREFIX, FUZZ_SECONDS BENCH_ROUNDS,
+# and of claims PROSE CODE CLAIMS_DIR SEEDS
 
 PREFIX ?= /usr/local
 CFLAGS ?= -O3 -g
@@ -127,6 +129,12 @@ bench: all $(BENCHES)
 	@PATH="$(abspath $(B)):$$PATH"; for b in $(BENCHES); do $$b || exit 1; done; \
 		for b in $(BENCH_SCRIPTS); do sh $$b || exit 1; done
 
+# Without -j as many runs at a time as there are processors.
+claims: claims-market
+claims-market: all
+	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) --no-print-directory \
+		-f t/claims/market.mk
+
 lint:
 	@for p in clang-format cppcheck mandoc; do command -v $$p >/dev/null || \
 		{ echo "lint: as root, run: apt-get install $$p"; exit 1; }; done
@@ -152,8 +160,8 @@ uninstall:
 clean:
 	rm -rf $(B)
 
-.PHONY: all deps demo check asan tsan check-threads fuzz fuzzers bench lint install uninstall \
-	clean force
+.PHONY: all deps demo check asan tsan check-threads fuzz fuzzers bench claims claims-market \
+	lint install uninstall clean force
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
