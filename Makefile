@@ -1,6 +1,6 @@
 # make          build the programs into bin/
 # make deps     install the Debian packages that are missing
-# make demo     train a small model on real text of this machine and show what it learnt
+# make demo     prose, code and prose again: a market of experts beside a fixed pool, on real text
 # make check    run all tests; asan, tsan: the same under sanitizers; fuzz: hostile files
 # make claims   test the claims that moe-claims(7) numbers: hours, resumable, better with -j
 # make bench lint install uninstall clean

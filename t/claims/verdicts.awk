@@ -89,8 +89,9 @@ function m5(    b, c) {
 	c = more("C2b", "C2", "replacements", "all")
 	ours = "B " replaced("B2") " to " replaced("B2b") "; C " replaced("C2") " to " replaced("C2b")
 	theirs = "16 to 7; 0 to 6"
-	why = "with grace B has " which(not(b)) ", C " which(c) "; by the rule tariff B has " \
-		replaced("B2t") ", C " replaced("C2t")
+	why = "with grace B has " which(not(b)) ", C " which(c) "; until step 1500, by " \
+		"ramp and by tariff: B " replaced("B2b", 0) " and " replaced("B2t", 0) ", C " \
+		replaced("C2b", 0) " and " replaced("C2t", 0)
 	command = counted("B2b", "C2b")
 	verdict("M5", all(b, c), "B2 B2b C2 C2b")
 }
