@@ -190,8 +190,8 @@ function m12() {
 	ours = "64 experts, 12 layers: crossing, replacements a check, times faster " \
 		sizes("scale-64x12")
 	theirs = "the same at any size"
-	why = "8 experts, 2 layers, the same schedule: " sizes("scale-8x2") "; alike is within a " \
-		"quarter.  At most one replacement a layer and check, and a grace in checks, do depend on scale"
+	why = "8 experts, 2 layers, the same schedule: " sizes("scale-8x2") "; sd / mean of F is " \
+		show("scale-64x12", "spread_B") " and " show("scale-8x2", "spread_B")
 	command = counted("scale-64x12", "scale-8x2")
 	verdict("M12", all(alike("crossing_B"), alike("replaced"), alike("own_speedup_1")), \
 		"scale-8x2 scale-64x12")
