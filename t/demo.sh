@@ -1,8 +1,8 @@
 #!/bin/sh
-# Prose, then code, then prose again: a model whose experts compete in a market and one whose experts
-# are fixed learn side by side from real text of this machine for DEMO_SECONDS (75).  What did they
-# forget, how fast is it back, and who did the work?  Everything is left in $B/demo; each figure
-# comes from the files there.
+# Prose, then code, then prose again: a model whose experts compete in a market and one whose
+# experts are fixed learn side by side from real text of this machine for DEMO_SECONDS (75).  What
+# did they forget, how fast is it back, and who did the work?  Everything is left in $B/demo; each
+# figure comes from the files there.
 set -eu
 B=${B:-bin}
 LC_ALL=C PATH=$PWD/$B:$PATH
@@ -10,7 +10,8 @@ export LC_ALL PATH
 seconds=${DEMO_SECONDS:-75}
 D=$B/demo
 model='--layers 2 --dim 64 --heads 4 --hidden 256 --experts 8 --top-k 2 --load-balance 0 --dormancy
-	--batch 8 --seq 128 --lr 2e-3 --schedule constant --warmup 50 --census-every 10 --seed 1 -j 1'
+	--batch 8 --seq 128 --lr 2e-3 --schedule constant --warmup 50 --census-every 10 --seed 1
+	-j 1'
 
 # text NAME TEXT...: the first of these texts that the machine has; its end is held out.
 text() {
@@ -37,7 +38,8 @@ columns() {
 	/^#/ { next }
 	!n { n = split(want, name, " "); for (i = 1; i <= NF; i++) at[$i] = i; next }
 	{ for (i = 1; i <= n; i++)
-		printf "%s%s", $at[name[i]] == "" ? "-" : $at[name[i]], i < n ? " " : "\n" }' "$file"
+		printf "%s%s", $at[name[i]] == "" ? "-" : $at[name[i]], i < n ? " " : "\n"
+	}' "$file"
 }
 # both STEPS RUN RUN OPTION...: a fixed pool and a market at the same time, the latter with -v
 both() {
@@ -100,9 +102,8 @@ gzip_bits() {
 cat <<END
 
 How well is text predicted that neither has seen?  Bits per character, fewer are better:
-                                                   prose           code
-                                               fixed  market   fixed  market
 END
+printf '%56s %14s\n%52s %7s %7s %7s\n' prose code fixed market fixed market
 awk -v phase="$phase" '
 	{ prose[$1, $2] = $3; code[$1, $2] = $4 }
 	function line(what, s) {
@@ -127,8 +128,8 @@ columns "$D/recovery.csv" run steps scratch_steps speedup | awk -v D="$D/" '
 		if ($2 == "-")
 			print "    " name " did not get back to what they knew of prose"
 		else
-			printf "    %-18s was back where it left prose after %d steps; the first time it" \
-				" took %d\n", name, $2, $3
+			printf "    %-18s was back where it left prose after %d steps;" \
+				" the first time it took %d\n", name, $2, $3
 	}'
 columns "$D/replaced.csv" run phase replacements | awk '$1 != "mean" && $1 != "sd" {
 	n[$2] = $3 }
@@ -153,8 +154,8 @@ for run in fixed market; do
 				printf "    %-6s  layer %d ", run, l
 				for (p = 0; p < 3; p++) {
 					for (s = 0; s <= last; s++)
-						printf " %3.0f%s", 100 * n[l, s, p] / all[l, p], p == 2 && \
-							((l, s) in born) ? "*" : ""
+						printf " %3.0f%s", 100 * n[l, s, p] / all[l, p],
+							p < 2 ? "" : (l, s) in born ? "*" : " "
 					if (p < 2) printf "  |"
 				}
 				print ""

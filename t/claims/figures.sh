@@ -52,7 +52,8 @@ columns "$run/loss.csv" step val_loss loss | awk '
 recovery() {
 	name=$1
 	shift
-	moe-shift score --metric val_loss --shift "$back" --hold 1,3 "$@" "$run" 2>/dev/null >"$T/score"
+	moe-shift score --metric val_loss --shift "$back" --hold 1,3 "$@" "$run" 2>/dev/null \
+		>"$T/score"
 	columns "$T/score" hold steps scratch_steps first | awk -v name="$name" \
 		-v phase=$((end - back)) -v longest="$longest" '{
 		steps = $2 == "-" ? phase : $2
@@ -98,7 +99,8 @@ columns "$run/events.csv" step event expert cause | awk '
 			}
 		print "burst", "-", most + 0
 		if (deaths) print "young_deaths", "-", young / deaths
-		if (lives) print "median_life", "-", (life[int((lives + 1) / 2)] + life[int(lives / 2) + 1]) / 2
+		half = int(lives / 2)
+		if (lives) print "median_life", "-", (life[lives - half] + life[half + 1]) / 2
 	}' | rows
 
 # How often the worst of a layer is below mean - sd, by each formula, on this run's own census;
@@ -109,7 +111,8 @@ for fitness in A B C; do
 			-o "$T/events" "$run/experts.csv"
 		columns "$T/stats" layer checks crossing_rate mean_spread replacements |
 			awk -v f=$fitness -v s=$spread '$1 == "all" {
-				if (s == 0) { print "crossing_" f, "-", $3; print "spread_" f, "-", $4 }
+				if (s == 0) print "crossing_" f, "-", $3
+				if (s == 0) print "spread_" f, "-", $4
 				print "crossing_" f "_spread" s, "-", $5 / $2 }' | rows
 	done
 done
@@ -119,7 +122,8 @@ done
 columns "$T/runs" run phase replacements | awk -v steps="$end" -v layers="$(recipe layers)" \
 	-v warm="$(recipe market-warmup)" -v each="$(recipe interval)" '
 	$1 != "mean" && $1 != "sd" && $2 == "all" {
-		print "replaced", "-", $3 / (int(steps / each) - int(warm / each)) / layers }' | rows
+		checks = int(steps / each) - int(warm / each)
+		print "replaced", "-", $3 / checks / layers }' | rows
 
 # Who is asleep in the code: at most a quarter of a fair share of its layer.
 quarter=$(awk -v n="$(recipe experts)" 'BEGIN { print 0.25 / n }')
@@ -127,7 +131,10 @@ moe-shift memory --dormant "$quarter" "$run" 2>/dev/null >"$T/use"
 columns "$T/use" layer expert phase share used_after tokens | awk -v q="$quarter" '
 	$3 == 0 { used[$1, $2] = $4 > q }
 	$3 == 1 && $6 == 0 { tokenless++ }
-	$3 == 1 && $4 <= q { if (used[$1, $2]) asleep++; else idle++; sleeps[$1, $2] = used[$1, $2] }
+	$3 == 1 && $4 <= q {
+		if (used[$1, $2]) asleep++; else idle++
+		sleeps[$1, $2] = used[$1, $2]
+	}
 	$3 == 2 { returned = 1 }
 	$3 == 2 && sleeps[$1, $2] { if ($5 != "-") { woken++; after += $5 } }
 	END {
@@ -156,7 +163,8 @@ columns "$T/drift" state drift dormant | awk '
 columns "$run/experts.csv" step layer slot tokens | awk -v to="$back" '
 	$1 > to - 500 && $1 <= to { tokens[$2 "," $3] += $4 }
 	END { for (k in tokens) { split(k, s, ","); print s[1], s[2], tokens[k] } }' |
-	sort -k1,1n -k3,3n -k2,2n | awk '{ print $1, $2, $1 == layer ? ++n : n = 0; layer = $1 }' >"$T/order"
+	sort -k1,1n -k3,3n -k2,2n |
+	awk '{ print $1, $2, $1 == layer ? ++n : n = 0; layer = $1 }' >"$T/order"
 awk '{ last[$1] = $3 } END { for (l in last) if (last[l] < 3) exit 1 }' "$T/order" || exit 0
 loss() {
 	moe-train -j 1 --eval "$1" "$text/$2.held" >"$T/loss"
@@ -168,10 +176,12 @@ for domain in prose code; do
 		{
 			echo step,layer,slot,event
 			awk -v step="$back" -v from=$([ $who = least ] && echo 0 || echo 2) '
-				$3 >= from && $3 < from + 2 { print step "," $1 "," $2 ",death" }' "$T/order"
+				$3 >= from && $3 < from + 2 { print step "," $1 "," $2 ",death" }' \
+				"$T/order"
 		} >"$T/off.csv"
 		moe-market apply -o "$T/off.safetensors" "$run/ckpt-$back.safetensors" "$T/off.csv"
 		without=$(loss "$T/off.safetensors" $domain)
-		echo "${domain}_without_$who" - "$without" "$whole" | awk '{ $3 -= $4; print }' | rows
+		echo "${domain}_without_$who" - "$without" "$whole" |
+			awk '{ $3 -= $4; print }' | rows
 	done
 done
