@@ -40,7 +40,8 @@ gradient_factor,left" "columns of experts.csv"
 is "$(head -n 1 run/events.csv)" "step,layer,slot,event,expert,parent,value,threshold,cause,\
 to_layer,to_slot,width,sigma,origin,left" "columns of events.csv"
 is "$(head -n 1 run/layers.csv)" "step,layer,balance,z,entropy,maxvio,usage_q25,usage_median,\
-usage_q75,dead,gini,coactivation" "columns of layers.csv"
+usage_q75,dead,gini,coactivation,phi_diversity,phi_product,phi_distance,phi_integration" \
+	"columns of layers.csv"
 is "$(zcat run/trace.csv.gz | head -n 1)" "step,seq,pos,token,layer,rank,expert,weight,correct" \
 	"columns of trace.csv"
 is "$(column run/loss.csv step | tr '\n' ' ')" "1 2 3 4 5 6 7 8 9 10 11 12 " "a row for each step"

@@ -4,13 +4,15 @@
 #include "base/num.h"
 #include "io/table.h"
 #include "policy/ecology.h"
+#include "pool/probe.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 const char census_layer_columns[] = "step,layer,balance,z,entropy,maxvio,usage_q25,usage_median,"
-				    "usage_q75,dead,gini,coactivation";
+				    "usage_q75,dead,gini,coactivation,phi_diversity,"
+				    "phi_product,phi_distance,phi_integration";
 
 struct census *
 census_new(const struct shape *s)
@@ -180,9 +182,21 @@ census_write_experts(const struct policy_step *s, struct row *w)
 	return 0;
 }
 
+static void
+write_phi(struct row *r, struct phi phi)
+{
+	const double v[] = {phi.diversity, phi.product, phi.distance, phi.integration};
+
+	for (int i = 0; i < 4; i++)
+		if (phi.pairs > 0)
+			row_real(r, num_single(v[i]));
+		else
+			row_skip(r);
+}
+
 static int
-write_layer(struct row *r, const struct census_layer *l, const struct layer *who, long step,
-	    int layer, double *load)
+write_layer(struct row *r, const struct census_layer *l, const struct layer *who, struct phi phi,
+	    long step, int layer, double *load)
 {
 	const int slots = l->experts;
 	const double batches = (double)l->batches;
@@ -211,6 +225,7 @@ write_layer(struct row *r, const struct census_layer *l, const struct layer *who
 		row_real(r, share(pair, (double)l->tokens));
 	else
 		row_skip(r);
+	write_phi(r, phi);
 	return row_end(r);
 }
 
@@ -222,7 +237,7 @@ census_write_layers(const struct census *c, const struct param *p, long step, st
 
 	for (int i = 0; i < c->layers && !bad; i++) {
 		double *load = mem_zero((size_t)c->layer[i].experts, sizeof *load);
-		bad = write_layer(&r, &c->layer[i], &p->layer[i], step, i, load);
+		bad = write_layer(&r, &c->layer[i], &p->layer[i], probe_phi(p, i), step, i, load);
 		free(load);
 	}
 	return bad;
