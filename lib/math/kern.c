@@ -393,8 +393,11 @@ static void
 times(long n, float a, const float *x, float *y)
 {
 	const vf s = v_set(a);
+	long i = 0;
 
-	for (long i = 0; i < n; i += VL) {
+	for (; i + VL <= n; i += VL)
+		v_store(y + i, v_load(y + i) * (s * v_load(x + i)));
+	if (i < n) {
 		vm m = v_first(n - i);
 		v_storem(y + i, v_loadm(y + i, m) * (s * v_loadm(x + i, m)), m);
 	}
@@ -599,13 +602,18 @@ ALWAYS float
 max_row(long n, const float *x)
 {
 	const vf low = v_set(-INFINITY);
-	vf top = low;
+	vf top = low, other = low;
+	long i = 0;
 
-	for (long i = 0; i < n; i += VL) {
+	for (; i + 2 * VL <= n; i += 2 * VL) {
+		top = v_max(v_load(x + i), top);
+		other = v_max(v_load(x + i + VL), other);
+	}
+	for (; i < n; i += VL) {
 		vm m = v_first(n - i);
 		top = v_max(v_pick(m, v_loadm(x + i, m), low), top);
 	}
-	return v_top(top);
+	return v_top(v_max(other, top));
 }
 
 static float
@@ -617,19 +625,31 @@ softmax(long n, float *x)
 	return top + logf(sum);
 }
 
+/* The next vector of partition: its e is returned. */
+ALWAYS vf
+powers(vf u, vf shift, vm m, vf *sum, vf *dot)
+{
+	vf y = v_keep(v_exp_low(u - shift), m);
+
+	*sum = *sum + y;
+	*dot = v_fma(y, u, *dot);
+	return y;
+}
+
 static void
 partition(long n, const float *x, float *e, float out[3])
 {
 	const float top = max_row(n, x);
 	const vf shift = v_set(top);
+	const vm all = v_first(VL);
 	vf sum = v_set(0), dot = v_set(0);
+	long i = 0;
 
-	for (long i = 0; i < n; i += VL) {
+	for (; i + VL <= n; i += VL)
+		v_store(e + i, powers(v_load(x + i), shift, all, &sum, &dot));
+	if (i < n) {
 		vm m = v_first(n - i);
-		vf u = v_loadm(x + i, m), y = v_keep(v_exp_low(u - shift), m);
-		sum = sum + y;
-		dot = v_fma(y, u, dot);
-		v_storem(e + i, y, m);
+		v_storem(e + i, powers(v_loadm(x + i, m), shift, m, &sum, &dot), m);
 	}
 	out[0] = top;
 	out[1] = v_sum(sum);
@@ -651,33 +671,49 @@ insert(const float *x, int i, int k, int have, int *out)
 	return have;
 }
 
-/* The k-th largest of the lanes' own largest is that of all. Of k vectors the first is largest. */
+/* u takes its place among the k vectors of each lane's largest, the first of which is largest. */
+ALWAYS void
+sink(const int k, vf u, vf *top)
+{
+#pragma GCC unroll 4
+	for (int j = 0; j < k; j++) {
+		vf least = v_min(top[j], u);
+		top[j] = v_max(top[j], u);
+		u = least;
+	}
+}
+
+/* The k-th largest of the lanes' own largest is that of all. */
 ALWAYS float
 bound(const int k, long n, const float *x)
 {
 	const vf low = v_set(-INFINITY);
-	float lane[4 * VL];
-	vf top[4] = {low, low, low, low};
+	float lane[5 * VL];
+	vf top[4] = {low, low, low, low}, other[4] = {low, low, low, low};
+	long i = 0;
 
-	for (long i = 0; i < n; i += VL) {
+	for (; i + 2 * VL <= n; i += 2 * VL) {
+		sink(k, v_load(x + i), top);
+		sink(k, v_load(x + i + VL), other);
+	}
+	for (; i < n; i += VL) {
 		vm m = v_first(n - i);
-		vf u = v_pick(m, v_loadm(x + i, m), low);
-#pragma GCC unroll 4
-		for (int j = 0; j < k; j++) {
-			vf least = v_min(top[j], u);
-			top[j] = v_max(top[j], u);
-			u = least;
-		}
+		sink(k, v_pick(m, v_loadm(x + i, m), low), top);
 	}
 	for (int j = 0; j < k; j++)
+		sink(k, other[j], top);
+	for (int j = 0; j < k; j++)
 		v_store(lane + j * VL, top[j]);
-	for (int j = 0;; j++) {
-		int best = 0;
-		for (int i = 1; i < k * VL; i++)
-			best = lane[i] > lane[best] ? i : best;
-		if (j == k - 1)
-			return lane[best];
-		lane[best] = -INFINITY;
+	v_store(lane + k * VL, low);
+	for (int j = 1;; j++) { /* the largest leaves its lane to the next of that lane */
+		const vf first = v_load(lane);
+		const float most = v_top(first);
+		const uint32_t there = v_bits(v_first(VL)) & ~v_bits(v_lt(first, v_set(most)));
+		const int at = there ? __builtin_ctz(there) : 0;
+		if (j == k)
+			return most;
+		for (int q = 0; q < k; q++)
+			lane[q * VL + at] = lane[(q + 1) * VL + at];
 	}
 }
 
@@ -699,9 +735,11 @@ largest(long n, int k, const float *x, int *out)
 			   : k == 2 ? bound(2, n, x)
 			   : k == 3 ? bound(3, n, x)
 				    : bound(4, n, x));
+	const uint32_t all = v_bits(v_first(VL));
 	for (long i = 0; i < n; i += VL) {
 		vm m = v_first(n - i);
-		uint32_t in = v_bits(m) & ~v_bits(v_lt(v_loadm(x + i, m), t));
+		uint32_t in = i + VL <= n ? all & ~v_bits(v_lt(v_load(x + i), t))
+					  : v_bits(m) & ~v_bits(v_lt(v_loadm(x + i, m), t));
 		for (; in; in &= in - 1)
 			have = insert(x, (int)i + __builtin_ctz(in), k, have, out);
 	}
