@@ -6,8 +6,8 @@
 #include "tap.h"
 
 /*
- * Three signatures, two of them equal, a = 1: d = sqrt 2, 0, sqrt 2; D = 2 sqrt 2 / 3; the median is
- * sqrt 2: diversity = 2 (1 - e^-1/2) / 3; cosines 0, 1, 0: I = tanh(0.65) / 3.
+ * Three signatures, two of them equal, a = 1: d = sqrt 2, 0, sqrt 2; D = 2 sqrt 2 / 3; the median
+ * is sqrt 2: diversity = 2 (1 - e^-1/2) / 3; cosines 0, 1, 0: I = tanh(0.65) / 3.
  */
 static void
 by_hand(void)
