@@ -107,7 +107,9 @@ row(const struct rows *r, long t, long c, const float *x, float *z)
 		p->score[t * k + j] = z[choice[j]];
 		gate[j] = r->u[choice[j]];
 	}
-	kern->softmax(k, gate);
+	/* as softmax, to the bit, but for the logarithm */
+	kern->partition(k, gate, gate, part);
+	kern->scale(k, 1 / part[1], gate, gate);
 	kern->partition(e, r->u, r->w, part);
 	p->lse[t] = part[0] + logf(part[1]);
 	p->entropy[t] = p->lse[t] - part[2] / part[1];
