@@ -6,10 +6,12 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAXWORKERS = 256, SPINS = 20000 };
+static const uint32_t CLOSED = UINT32_MAX;
 
 static struct {
 	int workers; /* the caller included; 0 = not started */
@@ -19,14 +21,20 @@ static struct {
 		size_t bytes;
 	} scratch[MAXWORKERS];
 
-	/* A phase is published by raising `phase`; fn, arg and n are written before, read after. */
-	atomic_uint phase;
-	atomic_long next; /* first task nobody has taken */
-	atomic_int busy;  /* workers that have not finished the phase */
-	atomic_bool stop;
+	/*
+	 * A phase's tasks are taken by counting `ticket` up: the phase in its upper half, the first
+	 * task nobody has taken in its lower.  Who has taken one may read fn and arg, which stay as
+	 * they are until it is done.  Nobody waits for a worker that has taken none: the system may
+	 * not have let it run.
+	 */
+	_Atomic uint64_t ticket;
+	atomic_uint n;	  /* tasks */
+	atomic_uint done; /* of them */
 	task_fn *fn;
 	void *arg;
-	long n;
+
+	atomic_uint phase; /* raised when there is work, or the end */
+	atomic_bool stop;
 
 	/* Waiting longer than a phase change takes, workers sleep here. */
 	pthread_mutex_t lock;
@@ -44,13 +52,30 @@ relax(void)
 #endif
 }
 
+/* Take a task of the phase that is open; -1 if there is none left. */
+static long
+take(void)
+{
+	uint64_t t = atomic_load(&pool.ticket);
+
+	for (;;) {
+		const uint32_t next = (uint32_t)t;
+		if (next >= atomic_load(&pool.n) || next == CLOSED)
+			return -1;
+		if (atomic_compare_exchange_weak(&pool.ticket, &t, t + 1))
+			return next;
+	}
+}
+
 static void
 work(int worker)
 {
 	long i;
 
-	while ((i = atomic_fetch_add(&pool.next, 1)) < pool.n)
+	while ((i = take()) >= 0) {
 		pool.fn(pool.arg, i, worker);
+		atomic_fetch_add(&pool.done, 1);
+	}
 }
 
 /* Return once phase differs from seen: spin a little, then sleep. */
@@ -84,7 +109,6 @@ worker_main(void *arg)
 		if (atomic_load(&pool.stop))
 			return NULL;
 		work(me);
-		atomic_fetch_sub(&pool.busy, 1);
 	}
 }
 
@@ -157,22 +181,32 @@ task_workers(void)
 	return pool.workers ? pool.workers : 1;
 }
 
+/* While it is closed nobody takes a task, whichever n he has read. */
+static void
+open_phase(long n, task_fn *fn, void *arg)
+{
+	const uint64_t phase = (atomic_load(&pool.ticket) >> 32) + 1;
+
+	atomic_store(&pool.ticket, phase << 32 | CLOSED);
+	pool.fn = fn;
+	pool.arg = arg;
+	atomic_store(&pool.n, (unsigned)n);
+	atomic_store(&pool.done, 0);
+	atomic_store(&pool.ticket, phase << 32);
+}
+
 void
 task_run(long n, task_fn *fn, void *arg)
 {
-	if (pool.workers <= 1 || n <= 1) {
+	if (pool.workers <= 1 || n <= 1 || n >= CLOSED) {
 		for (long i = 0; i < n; i++)
 			fn(arg, i, 0);
 		return;
 	}
-	pool.fn = fn;
-	pool.arg = arg;
-	pool.n = n;
-	atomic_store(&pool.busy, pool.workers - 1);
-	atomic_store(&pool.next, 0);
+	open_phase(n, fn, arg);
 	publish();
 	work(0);
-	for (int i = 0; atomic_load(&pool.busy) > 0; i++)
+	for (int i = 0; atomic_load(&pool.done) < (unsigned)n; i++)
 		if (i < SPINS)
 			relax();
 		else
