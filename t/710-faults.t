@@ -326,6 +326,13 @@ refused 1 'step 5: the loss is not finite, layer 1, expert 3' "and again when re
 	train --steps 8 --resume-from big.st -o big a.txt
 refused 1 '^moe-train: v.txt: the loss is not finite' "--eval does not print it" \
 	moe-train --eval big.st v.txt
+# Finite up to its activation: only the output overflows, whichever choice of a token it is.
+edit big.st 'my $a = at("'$up'"), $b = at("'${up%up_proj.weight}down_proj.weight'");
+	substr($data, $a, 1024) = pack("f<", 1e4) x 256;
+	substr($data, $b, 1024) = pack("f<", 3e38) x 256'
+rm -rf big
+refused 1 '^moe-train: step 5: the loss is not finite, layer 1, expert 3; the checkpoint before' \
+	"an output that overflows" train --steps 8 --resume-from big.st -o big a.txt
 # An expert that is never chosen, whose weights the decay alone drives out of range.
 edit big.st '$name = "model.layers.1.mlp.gate.e_score_correction_bias"; '"$more"';
 	$head =~ s/("$name".*?"shape":\[)1\](.*?,)(\d+)\]/"${1}2]$2" . ($3 + 4) . "]"/e;

@@ -825,6 +825,41 @@ expert_fault(const struct net_act *a, const struct layer *l, bool gated, long ld
 	return -1;
 }
 
+/* Whether down act(pre) is finite. */
+static bool
+finite_output(enum kern_act act, const struct expert *x, const float *pre)
+{
+	const bool gated = kern_gated(act);
+	float *a = mem_zero((size_t)x->hidden, sizeof *a);
+	bool finite = true;
+
+	kern->act(act, x->hidden, gated ? pre : NULL, gated ? pre + x->hidden : pre, a);
+	for (long i = 0; i < x->down.rows && finite; i++)
+		finite = isfinite(kern->dot(x->hidden, x->down.w + i * x->down.cols, a));
+	free(a);
+	return finite;
+}
+
+/*
+ * Of the experts that a token used, the one whose own output is not finite; -1 if each is, and only
+ * their sum, with what came before, is not.
+ */
+static int
+output_fault(const struct net *n, int layer, long token)
+{
+	const struct net_act *a = &n->act[layer];
+	const struct plan *p = &a->plan;
+	const struct layer *l = &n->param->layer[layer];
+
+	for (int i = 0; i < p->k; i++) {
+		const int e = p->choice[token * p->k + i];
+		const long row = p->row[token * p->k + i];
+		if (!finite_output(n->param->shape.act, l->expert[e], a->pre + row * n->ldh[layer]))
+			return e;
+	}
+	return -1;
+}
+
 bool
 net_fault(const struct net *n, int *layer, int *slot)
 {
@@ -842,7 +877,7 @@ net_fault(const struct net *n, int *layer, int *slot)
 			return true;
 		for (long t = 0; t < N; t++)
 			if (!finite_row(c, next + t * c)) {
-				*slot = a ? a->plan.choice[t * a->plan.k] : -1;
+				*slot = a ? output_fault(n, *layer, t) : -1;
 				return true;
 			}
 	}
