@@ -229,6 +229,20 @@ dry_run(void)
 
 /* ---- --eval and --sample ---- */
 
+/* A token of a model in use may be content with fewer experts, or ask more. */
+static int
+set_top_k(struct model *m, int k)
+{
+	struct shape *s = &m->param->shape;
+
+	for (int l = 0; l < s->layers; l++)
+		if (shape_living(s, l) < k)
+			return err_set("--top-k %d (expected at most %d, the experts of layer %d)",
+				       k, shape_living(s, l), l);
+	s->top_k = m->book.recipe.top_k = k;
+	return 0;
+}
+
 /* With what was given here put over its recipe. */
 static int
 open_model(struct model *m, const char *file)
@@ -243,7 +257,10 @@ open_model(struct model *m, const char *file)
 		r->batch = args.recipe.batch;
 	if (opt_given(&table, "seed"))
 		r->seed = args.recipe.seed;
-	return 0;
+	if (!opt_given(&table, "top-k") || set_top_k(m, args.recipe.top_k) == 0)
+		return 0;
+	model_close(m);
+	return -1;
 }
 
 /* Who watches an evaluation, and where that is written. */
@@ -326,8 +343,10 @@ eval_model(struct model *m, const struct tokens *data, struct watch *w)
 	if (!bad && w->census)
 		bad = write_census(w, m);
 	if (!bad && !stdout_taken())
-		printf("tokens,loss,bits_per_token,perplexity,accuracy\n%ld,%.9g,%.9g,%.9g,%.9g\n",
-		       e.tokens, e.loss, e.loss / M_LN2, exp(e.loss), e.accuracy);
+		printf("tokens,loss,bits_per_token,perplexity,accuracy,flops,parameters\n"
+		       "%ld,%.9g,%.9g,%.9g,%.9g,%.9g,%ld\n",
+		       e.tokens, e.loss, e.loss / M_LN2, exp(e.loss), e.accuracy, e.flops,
+		       shape_params(&m->param->shape));
 	return bad;
 }
 

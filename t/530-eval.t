@@ -17,7 +17,8 @@ model=run/ckpt.safetensors
 
 # --- the loss ---
 ok "--eval" sh -c "moe-train --eval $model v.txt >e.csv"
-is "$(head -n 1 e.csv)" tokens,loss,bits_per_token,perplexity,accuracy "columns"
+is "$(head -n 1 e.csv)" \
+	tokens,loss,bits_per_token,perplexity,accuracy,flops,parameters "columns"
 is "$(column e.csv loss)" "$(tail -n 1 run/loss.csv | cut -d, -f5)" \
 	"the loss is that of the run's last validation"
 is "$(column e.csv tokens)" "$((($(wc -c <v.txt) - 1) / 24 * 24))" "whole windows of tokens"

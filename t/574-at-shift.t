@@ -20,6 +20,7 @@ living() {
 	awk -F, -v s="$2" '$1 == s { n[$2]++ } END { print n[0], n[1] }' "$1/experts.csv"
 }
 
+root=$PWD
 cd "$T" || exit 1
 words 20000 1 >a.txt
 words 9000 2 >b.txt
@@ -78,7 +79,39 @@ moe-market decide --policy prune --dormant-below 0.8 --market-min 2 use.csv >idl
 ok "who is not used is left out" moe-market apply -o small none/ckpt.safetensors idle.csv
 is "$(moe-ckpt meta small ledger | tail -n +2 | grep -c .)" \
 	"$((16 - $(grep -c death idle.csv)))" "the ledger has the others"
-ok "the smaller model is evaluated" moe-train --eval small b.txt
+ok "the smaller model is evaluated" sh -c 'moe-train --eval small b.txt >small.csv'
+trained=$(moe-train --dim 16 --layers 2 --heads 2 --experts 8 --hidden 24 --seq 16 --dry-run |
+	awk -F, '$1 == "FLOPs per token" { print $2 }')
+is "$(column full.csv flops | awk -v t=$trained '{ print $1 * 3 - t }')" 0 \
+	"a token's operations are a third of those of training"
+# Rows of the router behind the last expert go as well.
+is "$(($(column full.csv parameters) - $(column small.csv parameters) -
+	$(grep -c death idle.csv) * 2 * 24 * 16))" \
+	"$((($(column full.csv flops) - $(column small.csv flops)) / 2))" \
+	"those that are gone take no memory; experts as wide cost as much"
+moe-train --eval none/ckpt.safetensors --top-k 1 b.txt >single.csv
+is "$(awk -v a="$(column full.csv flops)" -v b="$(column single.csv flops)" \
+	'BEGIN { print a - b }')" "$((2 * 2 * 2 * 24 * 16))" \
+	"one expert less in each layer costs less"
+is "$(column single.csv loss | grep -c .) $(cmp -s single.csv full.csv; echo $?)" "1 1" \
+	"and predicts otherwise"
+fails 1 "more than there are" moe-train --eval small --top-k 9 b.txt
+says '^moe-train: --top-k 9 \(expected at most [0-9], the experts of layer [01]\)' "told"
+# Experts of different widths: what is counted is what was used.
+awk -F, '{ n += $(12) } END { printf "%.9g\n", n }' use.csv >counted
+is "$(awk -v n="$(cat counted)" -v t="$(column full.csv tokens)" 'BEGIN { print n / t }')" \
+	"$((2 * 2 * 2 * 2 * 24 * 16))" "the census counts the same of the experts"
+
+# The manual's examples of it, with this run.
+cp -r none RUN
+cp b.txt text
+for first in 'moe-train --eval RUN' 'for idle'; do
+	sed -n "/^\\\$ $first/,/^\\.Ed/{/^\\.Ed/d;s/^\\\$ //;s/\\\\e/\\\\/;p}" \
+		"$root/man/moe-market.1" >example
+	ok "example: $(head -n 1 example)" sh -c 'sh -e ./example >out'
+done
+is "$(awk -F, 'NF == 5 && $3 > 0 && $4 > 0 && $5 > 0 { print $1, $2 }' out | tr '\n' ' ')" \
+	"0 2 0 1 0.25 2 0.25 1 0.5 2 0.5 1 1 2 1 1 " "loss, operations and parameters of each"
 
 fails 2 "a market" train --at-shift prune --lifecycle market --census-every 10 -o bad
 says '^moe-train: --at-shift goes with neither --dense nor --lifecycle' "told"

@@ -174,6 +174,17 @@ shape_active(const struct shape *s)
 }
 
 double
+shape_forward(const struct shape *s, int seq, double experts)
+{
+	double c = s->dim, mean = 0;
+
+	for (int l = 0; l < s->layers; l++)
+		mean += expert_params(s, l) * s->top_k / shape_living(s, l);
+	return 2 * (params(s, 0, false) - mean + c * s->vocab) + 4.0 * seq * c * s->layers +
+	       experts;
+}
+
+double
 shape_flops(const struct shape *s, int seq)
 {
 	double c = s->dim, attention = 4.0 * seq * c * s->layers;

@@ -49,5 +49,7 @@ double shape_active(const struct shape *s); /* parameters that one token uses, o
  * counted in full although the causal half is not computed, embedding lookup free.
  */
 double shape_flops(const struct shape *s, int seq);
+/* The same forward alone, where the experts of a token take so many. */
+double shape_forward(const struct shape *s, int seq, double experts);
 
 #endif

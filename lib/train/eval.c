@@ -5,6 +5,29 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* Operations of the experts, and who else watches the routing. */
+struct work {
+	struct param *param;
+	double flops;
+	void (*next)(void *arg, int layer, const struct plan *p);
+	void *arg;
+};
+
+static void
+count_work(void *arg, int layer, const struct plan *p)
+{
+	struct work *w = arg;
+
+	for (int e = 0; e < p->experts; e++) {
+		const struct expert *x = w->param->layer[layer].expert[e];
+		if (x)
+			w->flops += 2.0 * (double)p->count[e] * (double)x->up.cols *
+				    (double)(x->gate.rows + x->up.rows + x->down.cols);
+	}
+	if (w->next)
+		w->next(w->arg, layer, p);
+}
+
 int
 eval_run(struct net *n, const struct net_how *how, const struct tokens *data, size_t from,
 	 size_t to, eval_fn *seen, void *arg, struct eval *out)
@@ -14,12 +37,15 @@ eval_run(struct net *n, const struct net_how *how, const struct tokens *data, si
 	const int most = random ? 1 : n->batch;
 	const size_t T = (size_t)n->seq, room = (size_t)most * T;
 	int32_t *in = mem_zero(2 * room, sizeof *in), *next = in + room;
+	struct work work = {n->param, 0, n->on_route, n->on_route_arg};
 	struct net_how h = *how;
 	double loss = 0, hits = 0;
 	long step = 0;
 	int status = 0;
 
 	*out = (struct eval){0};
+	n->on_route = count_work;
+	n->on_route_arg = &work;
 	while (status == 0 && from + T + 1 <= to) {
 		struct net_loss l;
 		int batch = 0;
@@ -41,6 +67,8 @@ eval_run(struct net *n, const struct net_how *how, const struct tokens *data, si
 			status = seen(arg, n, step, batch, in);
 		step++;
 	}
+	n->on_route = work.next;
+	n->on_route_arg = work.arg;
 	free(in);
 	if (status != 0)
 		return -1;
@@ -48,6 +76,7 @@ eval_run(struct net *n, const struct net_how *how, const struct tokens *data, si
 		return err_set("%s: no window of %zu tokens and the one after them", data->file, T);
 	out->loss = loss / (double)out->tokens;
 	out->accuracy = hits / (double)out->tokens;
+	out->flops = shape_forward(&n->param->shape, n->seq, work.flops / (double)out->tokens);
 	return 0;
 }
 

@@ -12,6 +12,7 @@ struct eval {
 	long tokens;
 	double loss;	 /* nats per token */
 	double accuracy; /* share of tokens whose largest logit is right */
+	double flops; /* operations of a token, forward: shape_forward with what its experts took */
 };
 
 /* Who wants to see each batch: step counts batches from 0. -1 stops with its message. */
