@@ -132,6 +132,15 @@ done
 train -j1 --trace-csv /dev/null -o whole
 same whole/ckpt.safetensors killed/ckpt.safetensors "killed and resumed: the checkpoint"
 
+# --- decided at the other end of a pipe ---
+mkfifo down up
+moe-market decide --policy living $rules up >down &
+ok "a policy at the other end" train -j1 --decisions down --experts-csv up -o piped
+wait $!
+for f in loss.csv events.csv layers.csv; do
+	same one/$f piped/$f "decided elsewhere: $f"
+done
+
 # --- other ways to live ---
 for more in '--router linear' '--router mlp --act swiglu' '--life-without apoptosis' \
 	'--life-without mitosis,apoptosis' '--sigma 0 --bias-rate 0.01' \
