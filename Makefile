@@ -144,6 +144,10 @@ lint:
 		'-Djson_object_foreach(o, k, v)=while (next(o, &k, &v))' lib cmd
 	mandoc -Tlint -Wwarning $(PAGES)
 
+.PHONY: claims-xslot
+claims-xslot: all
+	@$(MAKE) --no-print-directory -f t/claims/xslot.mk
+
 BIN = $(DESTDIR)$(PREFIX)/bin
 INCLUDE = $(DESTDIR)$(PREFIX)/include
 MAN = $(DESTDIR)$(PREFIX)/share/man
