@@ -154,7 +154,7 @@ MAN = $(DESTDIR)$(PREFIX)/share/man
 install: all
 	install -d "$(BIN)" "$(INCLUDE)" "$(MAN)/man1" "$(MAN)/man5" "$(MAN)/man7"
 	install $(PROGRAMS) "$(BIN)"
-	install -m 644 moe.mk "$(INCLUDE)"
+	install -m 644 cmd/moe.mk "$(INCLUDE)"
 	for p in $(PAGES:man/%=%); do install -m 644 man/$$p "$(MAN)/man$${p##*.}" || exit 1; done
 uninstall:
 	for p in $(notdir $(PROGRAMS)); do rm -f "$(BIN)/$$p"; done

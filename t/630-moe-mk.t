@@ -2,7 +2,7 @@
 # moe.mk: the manual's batch under make, killed and resumed, under GNU parallel and as an array.
 . t/lib.sh
 root=$PWD
-export MAKEFLAGS="-I $root"
+export MAKEFLAGS="-I $root/cmd"
 cd "$T" || exit 1
 
 # Block N of the examples into the file.

@@ -102,7 +102,7 @@ MOE_KEEP.cycle-5-fixed =
 $(foreach v,$(CYCLES),$(eval MOE_SEEDS.$v = $(firstword $(SEEDS))))
 
 MOE_VARIANTS = $(PAPER) $(CONTROLS) $(BESIDE) $(SCALE) $(CYCLES)
-include moe.mk
+include cmd/moe.mk
 
 # Texts of at most 2 MB, whose last 64 KiB are held out; recovery is measured on the first 8 KiB of
 # these.
