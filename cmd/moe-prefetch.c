@@ -580,10 +580,12 @@ static int
 generate(const struct store *s, const struct prompt *text, int room)
 {
 	const struct net_how how = store_how(&s->book.recipe);
+	const bool lru = args.policy == EVICT_LRU && opt_given(&table, "policy");
 	const struct decode_how ways = {.memory = args.resident ? 0 : args.memory,
 					.readers = args.readers,
 					.predictor = args.predictor == PREDICT_NONE ? DECODE_NONE
 										    : DECODE_GATE,
+					.policy = lru ? DECODE_LRU : DECODE_LEARNED,
 					.skip = !args.no_skip};
 	struct talk talk = {.prompt = text};
 	const struct sample what = {.temperature = args.greedy ? 0 : args.temp,
@@ -629,6 +631,8 @@ run_store(char **v, int n)
 			     args.memory ? "two budgets" : "no budget");
 	if (args.predictor > PREDICT_NONE && args.predictor != PREDICT_GATE)
 		return usage("run: a --predictor that it does not have (expected none or gate)");
+	if (args.policy != EVICT_LRU && args.policy != EVICT_LEARNED)
+		return usage("run: a --policy that it does not have (expected lru or learned)");
 	if (tables > 1)
 		return usage("%d tokenizers (expected one of --bpe, --gpt2, --llama2)", tables);
 	if (n != 1 + !!args.gpt2)
@@ -658,9 +662,8 @@ static const struct verb verbs[] = {
 	 learn, 0},
 	{"pack", 1, 1, "CKPT", " output leaf sample sample-tokens shadow jobs kernels ", pack, 0},
 	{"run", 1, 2, "STORE, with --gpt2 also MERGES",
-	 " memory resident check readers buffered predictor no-skip stats tokens temp greedy bpe "
-	 "gpt2 "
-	 "llama2 seed jobs kernels ",
+	 " policy memory resident check readers buffered predictor no-skip stats tokens temp "
+	 "greedy bpe gpt2 llama2 seed jobs kernels ",
 	 run_store, 0},
 };
 

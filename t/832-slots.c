@@ -92,6 +92,16 @@ there(struct slots *p)
 }
 
 static void
+wish(struct slots *p, int n, const int *leaf)
+{
+	float chance[16];
+
+	for (int i = 0; i < n; i++)
+		chance[i] = 0.5f;
+	slots_ahead(p, n, leaf, chance);
+}
+
+static void
 least_recent(int readers)
 {
 	struct slots *p = slots_new(store, 3, 2, readers);
@@ -120,7 +130,7 @@ ahead(void)
 	struct slots *p = slots_new(store, 4, 2, 1);
 	struct slots_count c;
 
-	slots_ahead(p, 3, (int[]){5, 6, 7});
+	wish(p, 3, (int[]){5, 6, 7});
 	slots_settle(p);
 	is_text(there(p), "567", "three leaves read ahead");
 	ok(uses(p, 6), "one of them is used");
@@ -136,9 +146,41 @@ ahead(void)
 	slots_free(p);
 
 	p = slots_new(store, 2, 2, 1);
-	slots_ahead(p, 1, (int[]){5});
+	wish(p, 1, (int[]){5});
 	slots_settle(p);
 	is_text(there(p), "", "without a slot to spare nothing is read ahead");
+	slots_free(p);
+}
+
+/* By worth: what is needed later, or less often, gives way, whenever it was used. */
+static void
+worth(void)
+{
+	struct slots *p = slots_new(store, 3, 2, 1);
+	const float half[3] = {0.5f, 0.5f, 0.5f}, rare[3] = {0.1f, 0.5f, 0.5f};
+
+	slots_worth(p, 1, half);
+	slots_worth(p, 0, half);
+	ok(uses(p, 6) && uses(p, 0) && uses(p, 2), "leaves of layer 1, and two of layer 0");
+	ok(uses(p, 5), "another of layer 0, which has had its turn");
+	is_text(there(p), "256", "of equals in the layer whose turn is far off, the oldest goes");
+	slots_worth(p, 1, half);
+	ok(uses(p, 0), "layer 1 has had its turn");
+	is_text(there(p), "025", "its leaf is needed last");
+	slots_worth(p, 0, rare);
+	ok(uses(p, 7), "an expert is hardly needed");
+	is_text(there(p), "257", "its leaf goes");
+	for (int i = 0; i < 60; i++)
+		slots_active(p, 1, (int[]){5}, (bool[]){false});
+	ok(uses(p, 3), "a leaf has long not been active");
+	is_text(there(p), "237", "it goes");
+	slots_ahead(p, 1, (int[]){4}, (float[]){0.2f});
+	slots_settle(p);
+	is_text(there(p), "237", "a guess less likely than all that is there is not read");
+	slots_ahead(p, 1, (int[]){4}, (float[]){0.4f});
+	slots_settle(p);
+	is_long((long)strlen(there(p)), 3, "a likelier one");
+	ok(strchr(there(p), '4'), "is");
 	slots_free(p);
 }
 
@@ -153,7 +195,7 @@ wrong_guess(void)
 	pthread_mutex_lock(&gate);
 	atomic_store(&held, true);
 	atomic_store(&reads, 0);
-	slots_ahead(p, 4, (int[]){5, 6, 7, 8});
+	wish(p, 4, (int[]){5, 6, 7, 8});
 	while (atomic_load(&reads) == 0)
 		;
 	is_long(slots_take(p, 2, (int[]){5, 0}, absent), 2,
@@ -181,7 +223,7 @@ failing(void)
 	int absent[2], left;
 
 	atomic_store(&fail_at, (long)store->leaf[bad].at + 8);
-	slots_ahead(p, 1, &bad);
+	wish(p, 1, &bad);
 	slots_settle(p);
 	is_text(there(p), "", "a guess that cannot be read is dropped");
 	left = slots_take(p, 2, (int[]){3, bad}, absent);
@@ -233,7 +275,7 @@ churn(void)
 		leaf[2] = 6 + (int)rng_below(&r, 3);
 		for (int i = 0; i < 3; i++)
 			guess[i] = (int)rng_below(&r, (uint64_t)store->leaves);
-		slots_ahead(p, 3, guess);
+		wish(p, 3, guess);
 		wrong += use(p, 1 + (int)rng_below(&r, 3), leaf) < 0;
 	}
 	is_long(wrong, 0, "wrong leaves in 2000 rounds of needs and guesses");
@@ -260,6 +302,7 @@ main(void)
 	least_recent(1);
 	least_recent(3);
 	ahead();
+	worth();
 	wrong_guess();
 	failing();
 	churn();

@@ -62,11 +62,11 @@ while read -r more options; do
 done <<'END'
 0 -j1 --predictor none
 0 -j2 --predictor gate
-5000 -j2 --readers 1
+5000 -j2 --readers 1 --policy lru
 10000 -j1 --no-skip
-20000 -j2 --predictor none --no-skip
+20000 -j2 --predictor none --no-skip --policy learned
 40000 -j3 --readers 16
-80000 -j2 --buffered
+80000 -j2 --buffered --policy lru
 160000 -j1 --check load
 320000 -j2 --predictor gate --check load
 10000000 -j2
@@ -136,6 +136,7 @@ fails 1 "a budget below one token's need" run relu.store --memory 4K
 says "one token needs $(least relu.store) bytes" "says how much is needed"
 fails 2 "no budget" run relu.store
 fails 2 "two budgets" run relu.store --resident --memory 1M
+fails 2 "a policy that knows the future" run relu.store --memory 1M --policy min
 fails 2 "two tokenizers" run relu.store --resident --bpe t.bpe --llama2 x
 fails 2 "a budget that is no number" run relu.store --memory 1X
 fails 2 "pack without a store" moe-prefetch pack relu/ckpt.safetensors

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/task.h"
 #include "base/tick.h"
+#include "offload/hazard.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,13 @@ struct decode {
 	int guessed;	   /* its number, -1: none */
 	float *input;	   /* [C] */
 	struct odds *odds; /* [K] */
-	int *ahead;	   /* [need] */
+	int *ahead;	   /* [need] leaves to be read ahead */
+	float *hope;	   /* [need] their chances */
+
+	/* how likely each expert is needed when its layer's turn comes again; NULL: not asked */
+	struct hazard *hazard;
+	long *first;   /* [L + 1] the hazard's number of each layer's first expert */
+	float *chance; /* [E] */
 
 	struct decode_count count;
 };
@@ -72,8 +79,19 @@ static size_t
 job_bytes(const struct store *s)
 {
 	return (size_t)store_need(s) *
-	       (sizeof(struct job) + sizeof(struct job *) + 4 * sizeof(int) +
+	       (sizeof(struct job) + sizeof(struct job *) + 5 * sizeof(int) +
 		(size_t)s->param->shape.dim * sizeof(float));
+}
+
+/* What offload/hazard says it takes. */
+static size_t
+hazard_bytes(const struct shape *s)
+{
+	size_t bytes = 0;
+
+	for (int l = 0; l < s->layers; l++)
+		bytes += (size_t)s->experts[l] * (64 + 4 * (size_t)s->experts[l]);
+	return bytes;
 }
 
 /* One token's rows are used, whatever the net is laid out for; and the angles of every position. */
@@ -84,7 +102,7 @@ decode_fixed(const struct store *s, int seq)
 
 	return store_resident(s) + net_bytes(shape, 1, 1, false) +
 	       (size_t)seq * (size_t)shape_head(shape) * sizeof(float) + cache_bytes(shape, seq) +
-	       scratch_bytes(shape, seq) + job_bytes(s) + slots_bytes(s, 0);
+	       scratch_bytes(shape, seq) + job_bytes(s) + hazard_bytes(shape) + slots_bytes(s, 0);
 }
 
 size_t
@@ -108,20 +126,27 @@ compute(void *arg, long i, int worker)
 			       task_scratch(worker, (size_t)leaf_scratch(m) * sizeof(float)));
 }
 
+/* Is a leaf certainly inactive for this input? */
+static bool
+inactive(const struct decode *d, int leaf, const float *x, double norm)
+{
+	const struct store *s = d->store;
+	const struct store_leaf *l = &s->leaf[leaf];
+
+	return d->how.skip && s->shade &&
+	       leaf_dead(d->shape, l->neurons, s->shade + l->first, s->q + l->first * s->row, x,
+			 norm);
+}
+
 /* i: of the jobs. Need an absent leaf be read at all? */
 static void
 certify(void *arg, long i, int worker)
 {
 	struct decode *d = arg;
 	struct job *j = &d->job[i];
-	const struct store *s = d->store;
-	const struct store_leaf *x = &s->leaf[j->leaf];
 
 	(void)worker;
-	if (!j->dead)
-		return;
-	j->dead = leaf_dead(d->shape, x->neurons, s->shade + x->first, s->q + x->first * s->row,
-			    d->x, d->norm);
+	j->dead = j->dead && inactive(d, j->leaf, d->x, d->norm);
 }
 
 /* Waking the workers for fewer bytes than this takes longer than the work. */
@@ -166,16 +191,17 @@ score(struct decode *d, int layer, const struct plan *p)
  * A read ahead saves its wait when the expert is chosen and costs as much of the disk's time when
  * it is not: it pays when the expert is likelier chosen than not.
  */
-static bool
-pays(const struct odds *o)
+static float
+chance(const struct odds *o)
 {
-	return (o->right + 1) / (o->named + 2) > 0.5;
+	return (float)((o->right + 1) / (o->named + 2));
 }
 
 static void
 guess(struct decode *d, int layer, const struct net_how *how, const struct plan *p)
 {
 	const struct layer *l = &d->net->param->layer[layer], *next = l + 1;
+	double norm;
 	int n = 0;
 
 	d->guessed = -1;
@@ -189,12 +215,51 @@ guess(struct decode *d, int layer, const struct net_how *how, const struct plan 
 	route_rows(d->shape, next, &d->guess, how->temperature, how->seed, how->step, layer + 1,
 		   how->random, 0, 1, d->input, 0);
 	d->guessed = layer + 1;
+	norm = leaf_norm(d->shape->dim, d->input);
 	for (int r = 0; r < d->shape->top_k; r++) {
 		const struct store_expert *x = &d->store->expert[layer + 1][d->guess.choice[r]];
-		for (int i = 0; i < x->n && pays(&d->odds[r]); i++)
+		const float likely = chance(&d->odds[r]);
+		for (int i = 0; i < x->n && likely > 0.5f; i++) {
+			if (inactive(d, x->first + i, d->input, norm))
+				continue;
+			d->hope[n] = likely;
 			d->ahead[n++] = x->first + i;
+		}
 	}
-	slots_ahead(d->slots, n, d->ahead);
+	slots_ahead(d->slots, n, d->ahead, d->hope);
+}
+
+/*
+ * The worth of this layer's experts from now on: of one that waits for the next turn only, or until
+ * it is used, the better; see offload/evict.h.
+ */
+static void
+weigh(struct decode *d, int layer, const struct plan *p)
+{
+	const long first = d->first[layer];
+	const float *next = hazard_next(d->hazard) + first;
+	const float *later = hazard_later(d->hazard) + first;
+	uint32_t item[p->k];
+
+	for (int k = 0; k < p->k; k++)
+		item[k] = (uint32_t)(first + p->choice[k]);
+	hazard_turn(d->hazard, layer, item, p->k);
+	for (long e = 0; e < d->first[layer + 1] - first; e++)
+		d->chance[e] = fmaxf(next[e], later[e] / (1 + later[e] - next[e]));
+	slots_worth(d->slots, layer, d->chance);
+}
+
+/* What the leaves of this layer's experts turned out to be. */
+static void
+tell_active(struct decode *d)
+{
+	bool active[d->need];
+
+	for (int i = 0; i < d->jobs; i++) {
+		d->leaf[i] = d->job[i].leaf;
+		active[i] = d->job[i].some;
+	}
+	slots_active(d->slots, d->jobs, d->leaf, active);
 }
 
 /* ---- a layer ---- */
@@ -286,12 +351,16 @@ experts(void *arg, int layer, const struct net_how *how, const struct plan *p, c
 		d->leaf[n] = d->job[i].leaf;
 		d->pinned[n++] = &d->job[i];
 	}
+	if (d->hazard)
+		weigh(d, layer, p);
 	absent = slots_take(d->slots, n, d->leaf, d->absent);
 	guess(d, layer, how, p);
 	d->failed = compute_jobs(d, n, absent) != 0;
 	slots_give(d->slots, n, d->leaf);
 	if (d->failed)
 		return -1;
+	if (d->hazard)
+		tell_active(d);
 	add_up(d, p, y);
 	return 0;
 }
@@ -335,6 +404,22 @@ guess_new(struct decode *d)
 	d->input = mem_zero((size_t)d->shape->dim, sizeof *d->input);
 	d->odds = mem_zero((size_t)d->shape->top_k, sizeof *d->odds);
 	d->ahead = mem_zero((size_t)d->need, sizeof *d->ahead);
+	d->hope = mem_zero((size_t)d->need, sizeof *d->hope);
+}
+
+static void
+hazard_open(struct decode *d)
+{
+	const struct shape *s = d->shape;
+	int most = 0;
+
+	d->first = mem_zero((size_t)s->layers + 1, sizeof *d->first);
+	for (int l = 0; l < s->layers; l++) {
+		d->first[l + 1] = d->first[l] + s->experts[l];
+		most = s->experts[l] > most ? s->experts[l] : most;
+	}
+	d->hazard = hazard_new(s->layers, d->first);
+	d->chance = mem_zero((size_t)most, sizeof *d->chance);
 }
 
 struct decode *
@@ -358,6 +443,8 @@ decode_open(const struct store *s, struct net *net, const struct decode_how *how
 	d->come = mem_zero(n, sizeof *d->come);
 	d->absent = mem_zero(n, sizeof *d->absent);
 	guess_new(d);
+	if (how->memory > 0 && how->policy == DECODE_LEARNED)
+		hazard_open(d);
 	net->experts = experts;
 	net->experts_arg = d;
 	if (d->room < d->need)
@@ -381,6 +468,10 @@ decode_close(struct decode *d)
 	free(d->input);
 	free(d->odds);
 	free(d->ahead);
+	free(d->hope);
+	hazard_free(d->hazard);
+	free(d->first);
+	free(d->chance);
 	free(d->leaf);
 	free(d->come);
 	free(d->absent);

@@ -21,10 +21,17 @@ enum decode_predictor {
 	DECODE_GATE /* the next layer's router on this layer's input, its norm exchanged */
 };
 
+/* Which leaves give way, see offload/slots. */
+enum decode_policy {
+	DECODE_LRU,
+	DECODE_LEARNED /* least worth, by the chances that offload/hazard learns */
+};
+
 struct decode_how {
 	size_t memory; /* bytes for everything but the program itself; 0: all leaves resident */
 	int readers;   /* reads in flight */
 	enum decode_predictor predictor;
+	enum decode_policy policy;
 	bool skip; /* use the store's shadow */
 };
 

@@ -27,9 +27,15 @@ struct slots {
 	struct slot *slot; /* [n] */
 	int *slot_of;	   /* [leaves] or -1 */
 	int first[LISTS], last[LISTS];
-	int *wish; /* [leaves] what to read ahead, [wished, wishes) still to come */
+	int *wish;   /* [leaves] what to read ahead, [wished, wishes) still to come */
+	float *hope; /* [leaves] their chances */
 	int wished, wishes;
 	int reading, guessing; /* reads going on; of them ahead of need */
+
+	float **chance; /* [L][E]; NULL: the order of last use */
+	float *active;	/* [leaves] recent share of active uses */
+	int turn;	/* the layer that had the last turn */
+	int *victim;	/* [need] */
 
 	pthread_mutex_t lock; /* of all of this */
 	pthread_cond_t work, done;
@@ -71,7 +77,7 @@ join(struct slots *p, int i, enum list list)
 size_t
 slots_bytes(const struct store *s, int n)
 {
-	return (size_t)n * (s->largest + sizeof(struct slot)) + 2 * (size_t)s->leaves * sizeof(int);
+	return (size_t)n * (s->largest + sizeof(struct slot)) + 4 * (size_t)s->leaves * sizeof(int);
 }
 
 int
@@ -99,23 +105,77 @@ empty(struct slots *p, int i)
 	join(p, i, SPARE);
 }
 
-/* A slot for this leaf: one that is free, else the leaf that was used least recently gives way. */
+static float
+worth(const struct slots *p, int leaf)
+{
+	const struct store_leaf *x = &p->store->leaf[leaf];
+	const int layers = p->store->param->shape.layers;
+	const int turns = (x->layer - p->turn + layers - 1) % layers + 1;
+
+	return p->chance[x->layer][x->slot] * p->active[leaf] / (float)turns;
+}
+
+/* The n idle slots that give way first, in victim[]; fewer if there are not so many. */
+static int
+choose(struct slots *p, int n)
+{
+	float least[n > 0 ? n : 1];
+	int have = 0;
+
+	for (int i = p->first[IDLE]; i >= 0 && n > 0; i = p->slot[i].after) {
+		const float w = p->chance ? worth(p, p->slot[i].leaf) : 0;
+		int at;
+		if (have == n && !(w < least[have - 1]))
+			continue;
+		at = have < n ? have++ : n - 1;
+		for (; at > 0 && w < least[at - 1]; at--) {
+			least[at] = least[at - 1];
+			p->victim[at] = p->victim[at - 1];
+		}
+		least[at] = w;
+		p->victim[at] = i;
+		if (!p->chance && have == n)
+			break; /* the oldest come first */
+	}
+	return have;
+}
+
+/* Make room for n leaves. */
+static void
+clear(struct slots *p, int n)
+{
+	for (int i = p->first[SPARE]; i >= 0 && n > 0; i = p->slot[i].after)
+		n--;
+	n = choose(p, n);
+	for (int i = 0; i < n; i++)
+		empty(p, p->victim[i]);
+	p->count.evicted += n;
+}
+
+/* A spare slot is this leaf's. */
 static int
 claim(struct slots *p, int leaf)
 {
-	int i = p->first[SPARE];
+	const int i = p->first[SPARE];
 
-	if (i < 0 && (i = p->first[IDLE]) >= 0) {
-		empty(p, i);
-		p->count.evicted++;
-	}
-	if (i < 0)
-		return -1;
 	leave(p, i);
 	p->slot[i].leaf = leaf;
 	p->slot[i].state = QUEUED;
 	p->slot_of[leaf] = i;
 	return i;
+}
+
+/* A slot for a guess, unless all that could give way is worth more; -1 then. */
+static int
+claim_guess(struct slots *p, int leaf, float hope)
+{
+	if (p->first[SPARE] < 0) {
+		if (choose(p, 1) == 0 ||
+		    (p->chance && worth(p, p->slot[p->victim[0]].leaf) >= hope))
+			return -1;
+		clear(p, 1);
+	}
+	return claim(p, leaf);
 }
 
 /* ---- reading ---- */
@@ -155,8 +215,9 @@ next_read(struct slots *p)
 	}
 	/* A guess being read cannot give way: enough must remain for what is needed. */
 	while (p->wished < p->wishes && p->guessing < p->n - p->need) {
-		const int leaf = p->wish[p->wished++];
-		if (p->slot_of[leaf] >= 0 || (i = claim(p, leaf)) < 0)
+		const int leaf = p->wish[p->wished];
+		const float hope = p->hope[p->wished++];
+		if (p->slot_of[leaf] >= 0 || (i = claim_guess(p, leaf, hope)) < 0)
 			continue;
 		p->slot[i].guess = true;
 		p->count.ahead++;
@@ -176,6 +237,7 @@ reader(void *arg)
 		const int i = next_read(p);
 		bool bad;
 		if (i < 0) {
+			pthread_cond_broadcast(&p->done); /* guesses may have been dropped */
 			pthread_cond_wait(&p->work, &p->lock);
 			continue;
 		}
@@ -219,12 +281,17 @@ slots_new(const struct store *s, int n, int need, int readers)
 	p->slot = mem_zero((size_t)n, sizeof *p->slot);
 	p->slot_of = mem_zero((size_t)s->leaves, sizeof *p->slot_of);
 	p->wish = mem_zero((size_t)s->leaves, sizeof *p->wish);
+	p->hope = mem_zero((size_t)s->leaves, sizeof *p->hope);
+	p->active = mem_zero((size_t)s->leaves, sizeof *p->active);
+	p->victim = mem_zero((size_t)need, sizeof *p->victim);
 	p->thread = mem_zero((size_t)readers, sizeof *p->thread);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->work, NULL);
 	pthread_cond_init(&p->done, NULL);
-	for (int i = 0; i < s->leaves; i++)
+	for (int i = 0; i < s->leaves; i++) {
 		p->slot_of[i] = -1;
+		p->active[i] = 1;
+	}
 	for (int i = 0; i < LISTS; i++)
 		p->first[i] = p->last[i] = -1;
 	for (int i = 0; i < n; i++) {
@@ -252,6 +319,12 @@ slots_free(struct slots *p)
 	pthread_cond_destroy(&p->work);
 	pthread_mutex_destroy(&p->lock);
 	free(p->thread);
+	for (int l = 0; p->chance && l < p->store->param->shape.layers; l++)
+		free(p->chance[l]);
+	free(p->chance);
+	free(p->victim);
+	free(p->active);
+	free(p->hope);
 	free(p->wish);
 	free(p->slot_of);
 	free(p->slot);
@@ -297,7 +370,7 @@ pin(struct slots *p, int i)
 int
 slots_take(struct slots *p, int n, const int *leaf, int *absent)
 {
-	int left = 0;
+	int left = 0, absentees = 0;
 
 	pthread_mutex_lock(&p->lock);
 	p->count.taken += n;
@@ -306,6 +379,9 @@ slots_take(struct slots *p, int n, const int *leaf, int *absent)
 		if (p->slot_of[leaf[i]] < 0 || !pin(p, p->slot_of[leaf[i]]))
 			absent[left++] = i;
 	p->wishes = p->wished = 0;
+	for (int i = 0; i < left; i++)
+		absentees += p->slot_of[leaf[absent[i]]] < 0;
+	clear(p, absentees);
 	for (int i = 0; i < left; i++)
 		if (p->slot_of[leaf[absent[i]]] < 0) {
 			const int at = claim(p, leaf[absent[i]]);
@@ -379,13 +455,41 @@ slots_give(struct slots *p, int n, const int *leaf)
 }
 
 void
-slots_ahead(struct slots *p, int n, const int *leaf)
+slots_ahead(struct slots *p, int n, const int *leaf, const float *chance)
 {
 	pthread_mutex_lock(&p->lock);
 	memcpy(p->wish, leaf, (size_t)n * sizeof *leaf);
+	memcpy(p->hope, chance, (size_t)n * sizeof *chance);
 	p->wished = 0;
 	p->wishes = p->n > p->need ? n : 0;
 	wake(p, p->wishes);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void
+slots_worth(struct slots *p, int layer, const float *chance)
+{
+	const struct shape *s = &p->store->param->shape;
+
+	pthread_mutex_lock(&p->lock);
+	if (!p->chance) {
+		p->chance = mem_zero((size_t)s->layers, sizeof *p->chance);
+		for (int l = 0; l < s->layers; l++)
+			p->chance[l] = mem_zero((size_t)s->experts[l], sizeof **p->chance);
+	}
+	memcpy(p->chance[layer], chance, (size_t)s->experts[layer] * sizeof *chance);
+	p->turn = layer;
+	pthread_mutex_unlock(&p->lock);
+}
+
+void
+slots_active(struct slots *p, int n, const int *leaf, const bool *active)
+{
+	const float keep = 0.95f;
+
+	pthread_mutex_lock(&p->lock);
+	for (int i = 0; i < n; i++)
+		p->active[leaf[i]] = keep * p->active[leaf[i]] + (active[i] ? 1 - keep : 0);
 	pthread_mutex_unlock(&p->lock);
 }
 

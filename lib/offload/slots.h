@@ -9,8 +9,8 @@
  * is read when nothing that is needed waits; what of that has not begun when the next leaves are
  * taken, and is not among them, is forgotten, so that nobody waits for a wrong guess.
  *
- * A leaf that is not pinned gives way in the order of last use.  Contents never depend on any of
- * this: a slot holds its leaf's bytes, verified against its CRC, or the wait for it fails.
+ * When there is no room, leaves that are not pinned give way: those not used for longest or, once
+ * slots_worth has been called, those of least worth.  Contents never depend on any of this: a slot holds its leaf's bytes, verified against its CRC, or the wait for it fails.
  */
 struct slots;
 
@@ -45,8 +45,24 @@ int slots_await(struct slots *p, int n, const int *leaf, int *absent);
 const void *slots_at(const struct slots *p, int leaf);
 /* Unpin, once none is absent or slots_await has failed: then it waits for the others. */
 void slots_give(struct slots *p, int n, const int *leaf);
-/* Instead of what was named before: read these when nothing better is to do, first ones first. */
-void slots_ahead(struct slots *p, int n, const int *leaf);
+/*
+ * Instead of what was named before: read these when nothing better is to do, first ones first.
+ * chance: that they are needed next; what is worth more does not give way to them.  It counts only
+ * after slots_worth.
+ */
+void slots_ahead(struct slots *p, int n, const int *leaf, const float *chance);
+
+/*
+ * A layer's turn has come, and its experts' chances to be needed when it comes again are these
+ * [E].  The worth of a leaf is what it is expected to save per turn that it waits in its slot,
+ *
+ *   chance of its expert * share of the expert's uses in which the leaf was active / turns to come
+ *
+ * where a layer that has just had its turn waits for as many turns as there are layers.
+ */
+void slots_worth(struct slots *p, int layer, const float *chance);
+/* Their experts were used: which of these leaves have been active, and which added nothing? */
+void slots_active(struct slots *p, int n, const int *leaf, const bool *active);
 /* Wait until all reads have ended. */
 void slots_settle(struct slots *p);
 
