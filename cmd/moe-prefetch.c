@@ -4,6 +4,7 @@
 #include "base/tick.h"
 #include "io/table.h"
 #include "offload/decode.h"
+#include "offload/energy.h"
 #include "offload/pack.h"
 #include "offload/replay.h"
 #include "program.h"
@@ -11,9 +12,11 @@
 #include "train/prompt.h"
 #include "train/sample.h"
 #include <limits.h>
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 static struct args {
 	char *output, *tree;
@@ -36,7 +39,8 @@ static struct args {
 	int check, readers;
 	char *stats, *bpe, *gpt2, *llama2;
 	long tokens;
-	double temp;
+	double temp, typing, power;
+	int typing_mode;
 	bool greedy;
 
 	long seed;
@@ -62,6 +66,7 @@ enum { LAYER, GLOBAL };
 #define POLICIES "lru|lfu|decay|learned|min"
 #define PREDICTORS "none|previous|frequency|gate|tree"
 enum { CHECK_OPEN, CHECK_LOAD };
+enum { TYPING_FETCH, TYPING_ENCODE };
 #define TIERS "pcie3|pcie4|pcie5|nvme"
 #define SCOPES "layer|global"
 
@@ -73,7 +78,7 @@ static const struct opt rows[] = {
 	ROW("half-life", 0, OPT_REAL, half_life, 1e-3, 1e9, "STEPS",
 	    "of a use, as --policy decay counts it"),
 	ROW("predictor", 0, OPT_ENUM, predictor, 0, 0, PREDICTORS,
-	    "who is expected next; run: none or, if not told, gate, and reads ahead"),
+	    "who is expected next; run: none, or gate, which reads ahead"),
 	ROW("prefetch", 0, OPT_FLAG, prefetch, 0, 1, NULL, "load ahead what is expected"),
 	ROW("waste", 0, OPT_REAL, waste, 0, 1e9, "LOADS",
 	    "the price of a load ahead that is not used, in loads that are needed"),
@@ -115,6 +120,12 @@ static const struct opt rows[] = {
 	ROW("no-skip", 0, OPT_FLAG, no_skip, 0, 1, NULL, "read also what is certainly inactive"),
 	ROW("stats", 0, OPT_TEXT, stats, 0, 0, "FILE",
 	    "write the run's figures: quantity,value,unit"),
+	ROW("typing", 0, OPT_REAL, typing, 1e-3, 1e9, "CPS",
+	    "the prompt comes at so many characters (bytes) a second"),
+	ROW("typing-mode", 0, OPT_ENUM, typing_mode, 0, 0, "fetch|encode",
+	    "meanwhile: leaves are fetched, or what is there is computed, too"),
+	ROW("power", 0, OPT_REAL, power, 0, 1e6, "WATTS",
+	    "estimate joules at so many per busy processor"),
 	ROW("tokens", 0, OPT_LONG, tokens, 0, 1 << 24, "N", "tokens to add"),
 	ROW("temp", 0, OPT_REAL, temp, 0, 100, "X", "temperature"),
 	ROW("greedy", 0, OPT_FLAG, greedy, 0, 1, NULL, "always the likeliest token"),
@@ -490,8 +501,11 @@ store_how(const struct recipe *r)
 struct talk {
 	const struct prompt *prompt;
 	long given;	     /* new tokens */
-	double begun, first; /* seconds: the net's start, the first new token */
-	double ended, cpu;   /* the last; of all threads */
+	size_t typed;	     /* bytes of the prompt so far, with --typing */
+	double start, begun; /* seconds: of all; when the prompt was there */
+	double first, ended; /* the first new token, the last */
+	double cpu, joules;  /* of all threads; NAN: unmeasured */
+	struct energy energy;
 };
 
 static double
@@ -504,6 +518,34 @@ cpu_now(void)
 	       1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
+/* Wait until the prompt's next token has been typed, if it is. */
+static void
+await_typing(struct talk *t, size_t bytes)
+{
+	double left;
+
+	if (args.typing <= 0)
+		return;
+	t->typed += bytes;
+	t->begun = t->start + (double)t->typed / args.typing;
+	left = t->begun - tick_now();
+	if (left > 0)
+		nanosleep(&(struct timespec){(time_t)left, (long)(1e9 * (left - floor(left)))},
+			  NULL);
+}
+
+/* The whole prompt is typed while leaves are fetched. */
+static void
+fetch_typing(struct talk *t, struct decode *d, const struct net_how *how)
+{
+	for (long i = 0; i < t->prompt->n; i++) {
+		size_t n;
+		prompt_bytes(t->prompt, i ? t->prompt->token[i - 1] : -1, t->prompt->token[i], &n);
+		await_typing(t, n);
+		decode_expect(d, how, t->prompt->token[i]);
+	}
+}
+
 static int
 emit(void *arg, int32_t before, int32_t token, bool prompt)
 {
@@ -511,6 +553,8 @@ emit(void *arg, int32_t before, int32_t token, bool prompt)
 	size_t n;
 	const unsigned char *p = prompt_bytes(t->prompt, before, token, &n);
 
+	if (prompt && args.typing_mode == TYPING_ENCODE)
+		await_typing(t, n);
 	if (!prompt && t->given++ == 0)
 		t->first = tick_now();
 	return fwrite(p, 1, n, stdout) == n && fflush(stdout) == 0 ? 0 : -1; /* finish() says why */
@@ -545,13 +589,28 @@ write_reads(struct row *w, const struct decode_count *c, const struct slots_coun
 	real(w, "precision", share(c->right, c->predicted), "");
 }
 
+static void
+write_energy(struct row *w, const struct talk *t)
+{
+	if (isnan(t->joules)) {
+		row_text(w, "energy");
+		row_text(w, "unmeasured");
+		row_text(w, "J");
+		row_end(w);
+	} else {
+		real(w, "energy", t->joules, "J");
+	}
+	if (opt_given(&table, "power"))
+		real(w, "energy_estimated", args.power * t->cpu, "J");
+}
+
 static int
 write_stats(const struct store *s, struct decode *d, const struct talk *t, int seq)
 {
 	struct row w = {.f = file_create(args.stats)};
 	struct decode_count c;
 	struct slots_count reads;
-	const double seconds = t->ended - t->begun;
+	const double seconds = t->ended - t->start;
 
 	if (!w.f)
 		return -1;
@@ -572,6 +631,7 @@ write_stats(const struct store *s, struct decode *d, const struct talk *t, int s
 	real(&w, "first_token", t->given ? t->first - t->begun : 0, "s");
 	real(&w, "stall", c.stall, "s");
 	real(&w, "cpu", t->cpu, "s");
+	write_energy(&w, t);
 	write_reads(&w, &c, &reads);
 	return file_close(w.f);
 }
@@ -583,8 +643,8 @@ generate(const struct store *s, const struct prompt *text, int room)
 	const bool lru = args.policy == EVICT_LRU && opt_given(&table, "policy");
 	const struct decode_how ways = {.memory = args.resident ? 0 : args.memory,
 					.readers = args.readers,
-					.predictor = args.predictor == PREDICT_NONE ? DECODE_NONE
-										    : DECODE_GATE,
+					.predictor = args.predictor == PREDICT_GATE ? DECODE_GATE
+										    : DECODE_NONE,
 					.policy = lru ? DECODE_LRU : DECODE_LEARNED,
 					.skip = !args.no_skip};
 	struct talk talk = {.prompt = text};
@@ -599,11 +659,15 @@ generate(const struct store *s, const struct prompt *text, int room)
 	int bad = -1;
 
 	if (d) {
-		talk.begun = tick_now();
+		talk.start = talk.begun = tick_now();
 		talk.cpu = -cpu_now();
+		energy_begin(&talk.energy, "");
+		if (args.typing > 0 && args.typing_mode == TYPING_FETCH)
+			fetch_typing(&talk, d, &how);
 		bad = sample_run(n, &how, &what, text->token, text->n) != 0; /* of writing alone */
 		talk.ended = tick_now();
 		talk.cpu += cpu_now();
+		talk.joules = energy_since(&talk.energy);
 		if (decode_failed(d))
 			bad = -1;
 		else if (!bad && args.stats)
@@ -662,7 +726,9 @@ static const struct verb verbs[] = {
 	 learn, 0},
 	{"pack", 1, 1, "CKPT", " output leaf sample sample-tokens shadow jobs kernels ", pack, 0},
 	{"run", 1, 2, "STORE, with --gpt2 also MERGES",
-	 " policy memory resident check readers buffered predictor no-skip stats tokens temp "
+	 " policy memory resident check readers buffered predictor no-skip stats typing "
+	 "typing-mode power "
+	 "tokens temp "
 	 "greedy bpe gpt2 llama2 seed jobs kernels ",
 	 run_store, 0},
 };

@@ -42,7 +42,8 @@ for act in gelu relu relu2 swiglu reglu; do
 		run $store --resident --tokens 40 >want
 		need=$(least $store --tokens 40)
 		for more in 0 20000 100000; do
-			run $store --memory $((need + more)) --tokens 40 --stats $act.csv >got
+			run $store --memory $((need + more)) --tokens 40 --predictor gate \
+				--stats $act.csv >got
 			same got want "$store: $more bytes beyond the least"
 		done
 	done
@@ -65,11 +66,11 @@ done <<'END'
 5000 -j2 --readers 1 --policy lru
 10000 -j1 --no-skip
 20000 -j2 --predictor none --no-skip --policy learned
-40000 -j3 --readers 16
+40000 -j3 --readers 16 --predictor gate
 80000 -j2 --buffered --policy lru
 160000 -j1 --check load
 320000 -j2 --predictor gate --check load
-10000000 -j2
+10000000 -j2 --predictor gate
 END
 PROMPT=
 ok "the same model, packed again" moe-prefetch pack reglu/ckpt.safetensors -o again.store -j1 \
@@ -100,7 +101,8 @@ same got want "GELU: the likeliest continuation is moe-train's"
 # --- the figures ---
 
 need=$(least relu.sample.store --tokens 40)
-run relu.sample.store --memory $((need + 30000)) --tokens 40 --stats s.csv >/dev/null
+run relu.sample.store --memory $((need + 30000)) --tokens 40 --predictor gate --stats s.csv \
+	>/dev/null
 is "$(head -n 1 s.csv)" quantity,value,unit "columns of the figures"
 is "$(figure prompt_tokens s.csv)" "$(($(wc -c <short)))" "tokens of the prompt"
 is "$(figure new_tokens s.csv)" 40 "new tokens"
@@ -116,6 +118,21 @@ is "$(awk -F, '{ v[$1] = $2 } END { print (v["skipped"] + v["hits"] + v["late"] 
 run relu.sample.store --resident --tokens 40 --stats s.csv >/dev/null
 is "$(figure loads s.csv) $(figure evicted s.csv)" "$(figure leaves s.csv) 0" \
 	"resident: each leaf is read once"
+
+# --- a prompt that is typed ---
+
+run relu.sample.store --memory $((need + 100000)) --tokens 20 >want
+for mode in fetch encode; do
+	run relu.sample.store --memory $((need + 100000)) --tokens 20 --typing 500 \
+		--typing-mode $mode --power 10 --stats $mode.csv >got
+	same got want "typed, and meanwhile $mode: the same text"
+	is "$(awk -F, '{ v[$1] = $2 } END { print (v["seconds"] >= 0.02), (v["first_token"] > 0),
+		(v["first_token"] < v["seconds"]) }' $mode.csv)" "1 1 1" "$mode: its times"
+done
+is "$(figure ahead encode.csv) $(($(figure ahead fetch.csv) > 0))" "0 1" "leaves are fetched, or not"
+is "$(awk -F, '{ v[$1] = $2 } END { d = v["energy_estimated"] / v["cpu"]
+	print (d > 9.999 && d < 10.001) }' fetch.csv)" 1 "an estimate of energy from a power"
+[ -d /sys/class/powercap ] || is "$(figure energy fetch.csv)" unmeasured "no counter, no joules"
 
 # --- memory: a budget and what the program itself takes, see moe-prefetch(1) ---
 
@@ -137,6 +154,7 @@ says "one token needs $(least relu.store) bytes" "says how much is needed"
 fails 2 "no budget" run relu.store
 fails 2 "two budgets" run relu.store --resident --memory 1M
 fails 2 "a policy that knows the future" run relu.store --memory 1M --policy min
+fails 2 "nobody types so slowly" run relu.store --resident --typing 0
 fails 2 "two tokenizers" run relu.store --resident --bpe t.bpe --llama2 x
 fails 2 "a budget that is no number" run relu.store --memory 1X
 fails 2 "pack without a store" moe-prefetch pack relu/ckpt.safetensors

@@ -46,8 +46,8 @@ struct decode {
 	int guessed;	   /* its number, -1: none */
 	float *input;	   /* [C] */
 	struct odds *odds; /* [K] */
-	int *ahead;	   /* [need] leaves to be read ahead */
-	float *hope;	   /* [need] their chances */
+	int *ahead;	   /* [L need] leaves to be read ahead */
+	float *hope;	   /* [L need] their chances */
 
 	/* how likely each expert is needed when its layer's turn comes again; NULL: not asked */
 	struct hazard *hazard;
@@ -78,9 +78,9 @@ scratch_bytes(const struct shape *s, int seq)
 static size_t
 job_bytes(const struct store *s)
 {
-	return (size_t)store_need(s) *
-	       (sizeof(struct job) + sizeof(struct job *) + 5 * sizeof(int) +
-		(size_t)s->param->shape.dim * sizeof(float));
+	return (size_t)store_need(s) * (sizeof(struct job) + sizeof(struct job *) +
+					(3 + 2 * (size_t)s->param->shape.layers) * sizeof(int) +
+					(size_t)s->param->shape.dim * sizeof(float));
 }
 
 /* What offload/hazard says it takes. */
@@ -224,6 +224,32 @@ guess(struct decode *d, int layer, const struct net_how *how, const struct plan 
 				continue;
 			d->hope[n] = likely;
 			d->ahead[n++] = x->first + i;
+		}
+	}
+	slots_ahead(d->slots, n, d->ahead, d->hope);
+}
+
+void
+decode_expect(struct decode *d, const struct net_how *how, int32_t token)
+{
+	const struct shape *s = d->shape;
+	const struct param *p = d->net->param;
+	int n = 0;
+
+	d->guessed = -1; /* nothing that is scored */
+	for (int l = 0; l < s->layers; l++) {
+		kern->rms(s->dim, p->embed.w + (long)token * s->dim, p->layer[l].norm2.w, SHAPE_EPS,
+			  d->input);
+		d->guess.experts = shape_extent(s, l);
+		d->guess.living = shape_living(s, l);
+		route_rows(s, &p->layer[l], &d->guess, how->temperature, how->seed, how->step, l,
+			   how->random, 0, 1, d->input, 0);
+		for (int k = 0; k < s->top_k; k++) {
+			const struct store_expert *x = &d->store->expert[l][d->guess.choice[k]];
+			for (int i = 0; i < x->n && n < d->room - d->need; i++) {
+				d->hope[n] = 1;
+				d->ahead[n++] = x->first + i;
+			}
 		}
 	}
 	slots_ahead(d->slots, n, d->ahead, d->hope);
@@ -403,8 +429,8 @@ guess_new(struct decode *d)
 	d->guessed = -1;
 	d->input = mem_zero((size_t)d->shape->dim, sizeof *d->input);
 	d->odds = mem_zero((size_t)d->shape->top_k, sizeof *d->odds);
-	d->ahead = mem_zero((size_t)d->need, sizeof *d->ahead);
-	d->hope = mem_zero((size_t)d->need, sizeof *d->hope);
+	d->ahead = mem_zero((size_t)d->need * (size_t)d->shape->layers, sizeof *d->ahead);
+	d->hope = mem_zero((size_t)d->need * (size_t)d->shape->layers, sizeof *d->hope);
 }
 
 static void

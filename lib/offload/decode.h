@@ -56,6 +56,12 @@ size_t decode_least(const struct store *s, int seq);
 struct decode *decode_open(const struct store *s, struct net *net, const struct decode_how *how);
 void decode_close(struct decode *d); /* NULL is harmless */
 
+/*
+ * Before the text is computed: this token is in it.  Leaves that it may need are read, of the
+ * experts that every layer's router chooses for its embedding alone.
+ */
+void decode_expect(struct decode *d, const struct net_how *how, int32_t token);
+
 /* Has a leaf not been readable?  Then net_next has returned NULL, and the message is set. */
 bool decode_failed(const struct decode *d);
 int decode_slots(const struct decode *d); /* of the pool */

@@ -10,7 +10,8 @@
  * taken, and is not among them, is forgotten, so that nobody waits for a wrong guess.
  *
  * When there is no room, leaves that are not pinned give way: those not used for longest or, once
- * slots_worth has been called, those of least worth.  Contents never depend on any of this: a slot holds its leaf's bytes, verified against its CRC, or the wait for it fails.
+ * slots_worth has been called, those of least worth.  Contents never depend on any of this: a slot
+ * holds its leaf's bytes, verified against its CRC, or the wait for it fails.
  */
 struct slots;
 
