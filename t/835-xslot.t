@@ -129,7 +129,8 @@ for mode in fetch encode; do
 	is "$(awk -F, '{ v[$1] = $2 } END { print (v["seconds"] >= 0.02), (v["first_token"] > 0),
 		(v["first_token"] < v["seconds"]) }' $mode.csv)" "1 1 1" "$mode: its times"
 done
-is "$(figure ahead encode.csv) $(($(figure ahead fetch.csv) > 0))" "0 1" "leaves are fetched, or not"
+is "$(figure ahead encode.csv) $(($(figure ahead fetch.csv) > 0))" "0 1" \
+	"leaves are fetched, or not"
 is "$(awk -F, '{ v[$1] = $2 } END { d = v["energy_estimated"] / v["cpu"]
 	print (d > 9.999 && d < 10.001) }' fetch.csv)" 1 "an estimate of energy from a power"
 [ -d /sys/class/powercap ] || is "$(figure energy fetch.csv)" unmeasured "no counter, no joules"
