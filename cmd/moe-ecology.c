@@ -119,7 +119,8 @@ say_extremes(double H, double O, double B)
 static struct ecology_e
 e_at(const struct recipe *r, long step)
 {
-	return ecology_e(recipe_temperature(r, step), r->entropy, 0, r->balance, args.classes);
+	return ecology_e(recipe_temperature(r, step), r->entropy, r->oracle, r->balance,
+			 args.classes);
 }
 
 static void
@@ -162,7 +163,7 @@ write_run(const struct recipe *r)
 
 	if (!w.f)
 		return -1;
-	say_extremes(r->entropy, 0, r->balance);
+	say_extremes(r->entropy, r->oracle, r->balance);
 	row_header(&w, "step,T,E,E_log,E_sqrt,phase");
 	write_step(&w, r, 0);
 	for (long part = 1, step = 0; part <= 10; part++) {

@@ -10,7 +10,14 @@
 #include "model/ref.h"
 #include "tap.h"
 
-static const struct route_loss all = {0.3, 0.02, 0.1, 0.7, 0.4, false};
+static const struct route_loss all = {.balance = 0.3,
+				      .z = 0.02,
+				      .entropy = 0.1,
+				      .even = 0.7,
+				      .ortho = 0.4,
+				      .oracle = 0.3,
+				      .divergence = 0.2,
+				      .tau = 0.5};
 static const char *const router_name[] = {"linear", "mlp", "cosine", "random", "dense"};
 static const char *const act_name[] = {"gelu", "relu", "relu2", "swiglu", "reglu"};
 
@@ -96,10 +103,21 @@ loss_terms(void)
 		    {"entropy alone", {.entropy = 0.1}},
 		    {"balance alone", {.even = 3}},
 		    {"ortho alone", {.ortho = 0.5}},
-		    {"all, normalised", {0.3, 0.02, 0.1, 0.7, 0.4, true}}};
+		    {"oracle alone", {.oracle = 2, .tau = 0.3}},
+		    {"divergence alone", {.divergence = 0.5}},
+		    {"all, normalised",
+		     {.balance = 0.3,
+		      .z = 0.02,
+		      .entropy = 0.1,
+		      .even = 0.7,
+		      .ortho = 0.4,
+		      .oracle = 0.3,
+		      .divergence = 0.2,
+		      .tau = 0.5,
+		      .normalised = true}}};
 
 	for (int r = 0; r < 3; r++)
-		for (int i = 0; i < 7; i++) {
+		for (int i = 0; i < 9; i++) {
 			struct shape s = small(r, ACT_GELU);
 			struct net_how how = plain(term[i].aux);
 			lay(&s, 5, 19);

@@ -32,7 +32,7 @@ is "$(ls run | tr '\n' ' ')" \
 	"the files of a run"
 is "$(head -n 1 run/loss.csv)" "step,domain,tokens,loss,val_loss,lr,grad_norm,load_balance,\
 load_balance_weighted,z,z_weighted,entropy,entropy_weighted,balance,balance_weighted,ortho,\
-ortho_weighted" "columns of loss.csv"
+ortho_weighted,oracle,oracle_weighted,divergence,divergence_weighted" "columns of loss.csv"
 is "$(head -n 1 run/experts.csv)" "step,layer,slot,expert,parent,born,tier,tokens,demand,quality,\
 exclusivity,flops,fitness,effective,vitality,usage,accuracy,class,below,width,demand_essential,\
 quality_essential,exclusive_essential,gradient,energy,over,starved,twin,load_factor,\

@@ -110,8 +110,6 @@ says '260 samples to learn from' "is told"
 fails 1 "a side of 10" moe-train --task classify --pixels 1x10x10 -o no set.bin
 fails 1 "an impossible depth" train --depth 12 -o no
 says 'WRN-12' "is told"
-fails 2 "the oracle of a language model" moe-train --oracle 1 -o no set.bin
-says 'go with --task classify' "is for classifiers"
 cp one/ckpt.safetensors bad.safetensors
 printf x | dd of=bad.safetensors bs=1 seek=20000 conv=notrunc 2>/dev/null
 fails 1 "a damaged checkpoint" moe-train --eval bad.safetensors val.bin

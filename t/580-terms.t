@@ -24,12 +24,41 @@ is "$(awk -F, 'NR == 2 { e = $13 + 0.1 * $12 / log(6); print (e < 1e-7 && e > -1
 is "$(sed -n 2p norm/loss.csv | cut -d, -f3,4,8,10,12,14,16)" \
 	"$(sed -n 2p on/loss.csv | cut -d, -f3,4,8,10,12,14,16)" "raw columns do not know the scale"
 
+# Oracle and divergence, beside the same run without.
+ok "a run with oracle and divergence" train -o more --tau 0.1 --oracle 1 --divergence 0.5
+is "$(awk -F, 'NR > 1 && ($19 - $18 > 1e-8 || $18 - $19 > 1e-8 || $21 - 0.5 * $20 > 1e-8 ||
+	0.5 * $20 - $21 > 1e-8) { print $1 }' more/loss.csv)" "" "weighted is weight times raw"
+is "$(awk -F, 'NR > 1 { print $18 "|" $19 "|" $20 "|" $21 }' off/loss.csv | sort -u)" "|0||0" \
+	"what is off is not measured"
+is "$(awk -F, 'NR > 1 { print ($18 > 0 && $20 >= 0 && $20 <= 2) }' more/loss.csv | sort -u)" 1 \
+	"both are what they can be"
+ok "a run with divergence" train -o apart --divergence 3
+ok "one that hardly has any" train -o free --divergence 1e-9
+# last NAME: the mean divergence of the last ten steps
+last() {
+	tail -n 10 "$1/loss.csv" | awk -F, '{ s += $20 } END { print s / 10 }'
+}
+is "$(awk -v a="$(last apart)" -v b="$(last free)" 'BEGIN { print (a < b / 2) }')" 1 \
+	"divergence halves what it is about, or better"
+ok "a run with oracle" train -o told --oracle 3 --tau 0.1
+ok "one that hardly is" train -o deaf --oracle 1e-9 --tau 0.1
+is "$(awk -v a="$(tail -n 1 told/loss.csv | cut -d, -f18)" \
+	-v b="$(tail -n 1 deaf/loss.csv | cut -d, -f18)" \
+	'BEGIN { print (a > 0 && a < b / 10) }')" 1 "who listens agrees with the oracle"
+ok "the same with one worker" train -o told1 --oracle 3 --tau 0.1 -j1
+same told1/loss.csv told/loss.csv "has the same losses"
+ok "labels" train -o tiers --tiers 3,1,2 --steps 30
+is "$(column tiers/experts.csv tier | tr '\n' ' ')" "0 0 0 1 2 2 0 0 0 1 2 2 " "are in the census"
+fails 2 "labels that do not sum" train -o bad --tiers 3,2
+says 'tiers sum to 5 .expected 6' "are refused"
+
 # raw NAME: of the last step
 raw() {
 	column on/loss.csv "$1" | tail -n 1
 }
-is "$(paste -d, off/layers.csv on/layers.csv |
-	awk -F, 'NR > 1 { print ($23 < $11 / 2) }' | uniq)" 1 \
+column off/layers.csv gini >off.gini
+column on/layers.csv gini >on.gini
+is "$(paste off.gini on.gini | awk '{ print ($2 < $1 / 2) }' | uniq)" 1 \
 	"balance halves the Gini coefficient of each layer, or better"
 is "$(awk -v a="$(column on/loss.csv ortho | sed -n 1p)" -v b="$(raw ortho)" \
 	'BEGIN { print (b < a / 2 && a > 0) }')" 1 "ortho falls"

@@ -25,7 +25,8 @@ cat >recipe <<'END'
 steps 1000
 temperature 3:0.3:300
 entropy 0.1
-balance 0.55
+oracle 0.15
+balance 0.40
 END
 moe-ecology e -C 200 recipe >out
 is "$(cut -d, -f1,6 out | tail -n +2 | head -n 5 | tr '\n' ' ')" \
@@ -36,7 +37,7 @@ is "$(awk 'BEGIN { for (s = 0; s <= 300; s++) {
 	"0 60 191 " "which begin where they should"
 is "$(sed -n 2p out)" "0,3,0.545454545,0.102948636,0.0385694608,healthy" "T, E and E_eff"
 is "$(tail -n 1 out)" "1000,0.3,0.0545454545,0.0102948636,0.00385694608,collapse" "to its end"
-sed 's/balance/load-balance/; /^steps/d' recipe >none
+sed 's/balance/load-balance/; /^steps/d; /^oracle/d' recipe >none
 ok "a recipe without O and B" moe-ecology e -o out none
 says 'E is infinite' "is told"
 fails 1 "a recipe that is none" sh -c 'echo stepz 3 | moe-ecology e -'

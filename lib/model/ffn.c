@@ -163,6 +163,53 @@ back_block(struct ffn *f, const struct expert *x, const struct sink *s, long b, 
 	}
 }
 
+/*
+ * dy stands for the gradient of y over its weight.  What is added must be at right angles to y, for
+ * the gates' gradient is made of dy, too, and has no part of it.
+ */
+static void
+add_extra(const struct ffn *f, long from, long n, float *dy)
+{
+	const long c = f->shape->dim;
+
+	for (long i = 0; i < n; i++) {
+		const float weight = f->plan->row_gate[from + i];
+		if (weight > 1e-20f)
+			kern->axpy(c, 1 / weight, f->extra + (from + i) * c, dy + i * c);
+	}
+}
+
+void
+ffn_effect(const struct ffn *f, int expert, long from, long every, long n, float *effect,
+	   int worker)
+{
+	const struct expert *x = f->layer->expert[expert];
+	const long c = f->shape->dim, h = x->hidden, most = n < CHUNK ? n : CHUNK;
+	float *in = task_scratch(worker, (size_t)(most * (2 * c + 3 * LDA)) * sizeof *in);
+	float *y = in + most * c, *gate = y + most * c, *up = gate + most * LDA;
+	float *a = up + most * LDA;
+
+	for (long r = 0; r < n; r += most) {
+		const long m = n - r < most ? n - r : most;
+		for (long i = 0; i < m; i++)
+			memcpy(in + i * c, f->x + (from + (r + i) * every) * c,
+			       (size_t)c * sizeof *in);
+		for (long b = 0; b < h; b += BLOCK) {
+			const long w = h - b < BLOCK ? h - b : BLOCK;
+			if (x->gate.rows > 0)
+				kern->nt(m, w, c, in, c, x->gate.w + b * c, c, gate, LDA, false);
+			kern->nt(m, w, c, in, c, x->up.w + b * c, c, up, LDA, false);
+			for (long i = 0; i < m; i++)
+				kern->act(f->shape->act, w, gate + i * LDA, up + i * LDA,
+					  a + i * LDA);
+			kern->nt(m, c, w, a, LDA, x->down.w + b, h, y, c, b > 0);
+		}
+		for (long i = 0; i < m; i++)
+			effect[(r + i) * f->plan->experts + expert] =
+				kern->dot(c, f->dout + (from + (r + i) * every) * c, y + i * c);
+	}
+}
+
 void
 ffn_backward(struct ffn *f, long part, int worker)
 {
@@ -175,6 +222,8 @@ ffn_backward(struct ffn *f, long part, int worker)
 
 	gather(f, f->x, t->from, n, in);
 	gather(f, f->dout, t->from, n, dy);
+	if (f->extra)
+		add_extra(f, t->from, n, dy);
 	for (long b = 0; b < x->hidden; b += BLOCK)
 		for (long r = 0; r < n; r += CHUNK)
 			back_block(f, x, &s, b, t->from + r, n - r < CHUNK ? n - r : CHUNK,

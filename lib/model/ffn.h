@@ -17,10 +17,11 @@ struct ffn {
 	const float *x; /* [N, C] normalised inputs */
 	float *pre;	/* [N K, ldh] u, or g then u, of each sorted row */
 	long ldh;
-	float *y;	       /* [N K, C] outputs; on the way back the gradient of x by row */
-	const float *dout;     /* [N, C] gradient of the layer's output */
-	float *dgate;	       /* [N K] gradient of the gate weights, by sorted row */
-	float *spare;	       /* gradients of experts' further segments */
+	float *y;	    /* [N K, C] outputs; on the way back the gradient of x by row */
+	const float *dout;  /* [N, C] gradient of the layer's output */
+	const float *extra; /* [N K, C] more gradient of the outputs, by sorted row; NULL: none */
+	float *dgate;	    /* [N K] gradient of the gate weights, by sorted row */
+	float *spare;	    /* gradients of experts' further segments */
 	struct ffn_part *part; /* [ffn_parts] */
 	long parts;
 };
@@ -38,6 +39,10 @@ void ffn_backward(struct ffn *f, long part, int worker);
 /* Add the further segments' gradients in order; tasks 0..n-1. */
 long ffn_gather_tasks(const struct ffn *f);
 void ffn_gather(struct ffn *f, long task);
+
+/* effect[i, E] of one expert: <dout_t, y_e(x_t)>, t = from + i * every, of n tokens. */
+void ffn_effect(const struct ffn *f, int expert, long from, long every, long n, float *effect,
+		int worker);
 
 struct ffn_part {
 	int expert;

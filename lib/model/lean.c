@@ -14,8 +14,8 @@ lean_can(const struct shape *s, const struct route_loss *loss, bool random, bool
 {
 	if (s->dense || random || (s->router != ROUTER_LINEAR && s->router != ROUTER_COSINE))
 		return false;
-	return !back ||
-	       (loss->balance == 0 && loss->z == 0 && loss->entropy == 0 && loss->even == 0);
+	return !back || (loss->balance == 0 && loss->z == 0 && loss->entropy == 0 &&
+			 loss->even == 0 && loss->oracle == 0);
 }
 
 static long

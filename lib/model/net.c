@@ -1,4 +1,5 @@
 #include "model/net.h"
+#include "base/rng.h"
 #include "base/task.h"
 #include "base/tick.h"
 #include "model/ffn.h"
@@ -22,6 +23,7 @@ struct net_act {
 	float *mid;	/* [N, C] after attention */
 	float *n2, *r2; /* as n1, r1, of mid */
 	float *pre;	/* [N K, ldh] experts before activation */
+	float *extra;	/* [N K, C] gradient of the term divergence; NULL until it is wanted */
 	struct plan plan;
 };
 
@@ -205,11 +207,26 @@ net_new(struct param *p, int batch, int seq, bool train)
 	return n;
 }
 
+/* Bytes of one layer's extra. */
+static size_t
+extra_bytes(const struct shape *s, int batch, int seq)
+{
+	return (size_t)batch * (size_t)seq * (size_t)s->top_k * (size_t)s->dim * sizeof(float);
+}
+
+size_t
+net_extra_bytes(const struct shape *s, int batch, int seq)
+{
+	return (size_t)s->layers * extra_bytes(s, batch, seq);
+}
+
 void
 net_free(struct net *n)
 {
 	if (!n)
 		return;
+	for (int l = 0; l < n->param->shape.layers; l++)
+		mem_unmap(n->act[l].extra, extra_bytes(&n->param->shape, n->batch, n->seq));
 	mem_unmap(n->block, n->bytes);
 	free(n->work->tick);
 	free(n->work);
@@ -385,6 +402,7 @@ layer_ffn(struct pass *p)
 			      .ldh = p->net->ldh[p->layer],
 			      .y = p->w->rows,
 			      .dout = p->w->dx,
+			      .extra = p->how->aux.divergence != 0 ? p->a->extra : NULL,
 			      .dgate = p->w->drow,
 			      .spare = p->w->spare,
 			      .part = p->w->part};
@@ -407,6 +425,62 @@ set_layer(struct pass *p, int layer)
 	p->a->plan.tokens = p->n;
 	p->a->plan.first = p->cache ? p->cache->n : 0;
 	layer_ffn(p);
+}
+
+/*
+ * The positive cosines between the outputs that a token mixes, and their gradients:
+ * d cos(a, b) / da = (b / |b| - cos a / |a|) / |a|, at right angles to a.
+ */
+static void
+diverge_rows(void *arg, long task, int worker)
+{
+	const struct pass *p = arg;
+	const struct plan *plan = &p->a->plan;
+	const long c = p->s->dim;
+	const int k = plan->k;
+	const float pairs = 0.5f * (float)k * (float)(k - 1);
+	const float weight = (float)p->how->aux.divergence * p->how->scale / (pairs * (float)p->n);
+	long from, to;
+
+	tick_start(&p->w->tick[worker]);
+	rows_of(p, task, &from, &to);
+	for (long i = from * k; i < to * k; i++)
+		memset(p->a->extra + plan->row[i] * c, 0, (size_t)c * sizeof(float));
+	for (long t = from; t < to; t++) {
+		float norm[k], sum = 0;
+		for (int i = 0; i < k; i++) {
+			const float *a = p->w->rows + plan->row[t * k + i] * c;
+			norm[i] = 1 / sqrtf(kern->dot(c, a, a) + 1e-30f);
+		}
+		for (int i = 0; i < k; i++)
+			for (int j = 0; j < k; j++) {
+				const float *a = p->w->rows + plan->row[t * k + i] * c;
+				const float *b = p->w->rows + plan->row[t * k + j] * c;
+				float *da = p->a->extra + plan->row[t * k + i] * c, cosine;
+				if (i == j ||
+				    (cosine = kern->dot(c, a, b) * norm[i] * norm[j]) <= 0)
+					continue;
+				sum += 0.5f * cosine / pairs;
+				kern->axpy(c, weight * norm[i] * norm[j], b, da);
+				kern->axpy(c, -weight * cosine * norm[i] * norm[i], a, da);
+			}
+		p->w->dgate[t] = sum; /* of no use yet to anybody else */
+	}
+	tick_to(&p->w->tick[worker], PART_ELEMENT);
+}
+
+static void
+diverge(struct pass *p)
+{
+	struct plan *plan = &p->a->plan;
+
+	if (plan->k < 2)
+		return;
+	if (!p->a->extra)
+		p->a->extra = mem_map(extra_bytes(p->s, p->net->batch, p->net->seq));
+	task_run(row_tasks(p), diverge_rows, p);
+	for (long t = 0; t < p->n; t++)
+		plan->divergence += (double)p->w->dgate[t] / (double)p->n;
 }
 
 static int
@@ -436,6 +510,8 @@ forward_layer(struct pass *p)
 		return p->net->experts(p->net->experts_arg, p->layer, p->how, &p->a->plan, p->a->n2,
 				       p->w->rows);
 	task_run(p->ffn.parts, expert_rows, p);
+	if (p->how->back && p->how->aux.divergence != 0)
+		diverge(p);
 	return 0;
 }
 
@@ -732,6 +808,36 @@ lean_task(void *arg, long i, int worker)
 }
 
 static void
+effect_of(void *arg, long expert, int worker)
+{
+	const struct pass *p = arg;
+	const struct plan *plan = &p->a->plan;
+
+	tick_start(&p->w->tick[worker]);
+	if (p->l->expert[expert])
+		ffn_effect(&p->ffn, (int)expert, plan->probe, ROUTE_PROBE, plan->probes,
+			   plan->target, worker);
+	tick_to(&p->w->tick[worker], PART_PRODUCT);
+}
+
+/* What the oracle holds of some of the tokens; dx is the gradient of the layer's output. */
+static void
+ask_oracle(struct pass *p)
+{
+	struct plan *plan = &p->a->plan;
+	struct rng r = rng_at(p->how->seed, RNG_PROBE, (uint64_t)p->how->step, (uint64_t)p->layer);
+
+	if (p->s->dense || p->s->router == ROUTER_RANDOM)
+		return;
+	plan->probe = (int)rng_below(&r, p->n < ROUTE_PROBE ? (uint64_t)p->n : ROUTE_PROBE);
+	plan->probes = (p->n - 1 - plan->probe) / ROUTE_PROBE + 1;
+	task_run(plan->experts, effect_of, p);
+	/* dx is of the mean over tokens, tau of one token's loss */
+	route_oracle(plan, p->how->temperature,
+		     p->how->aux.tau * (double)p->how->scale / (double)p->n);
+}
+
+static void
 backward_layer(struct pass *p)
 {
 	const long n = p->n, c = p->s->dim, q = shape_qkv(p->s);
@@ -741,6 +847,8 @@ backward_layer(struct pass *p)
 	for (int e = 0; e < p->l->experts && !add; e++)
 		if (p->l->expert[e])
 			p->l->expert[e]->touched = false;
+	if (p->how->aux.oracle != 0)
+		ask_oracle(p);
 	ffn_cut(&p->ffn, true);
 	task_run(p->ffn.parts, expert_back, p);
 	task_run(ffn_gather_tasks(&p->ffn), gather_task, p);

@@ -65,6 +65,8 @@ void net_free(struct net *n); /* not the parameters */
 /* Is there room for the experts as wide as they are now? Else it must be made anew. */
 bool net_fits(const struct net *n);
 size_t net_bytes(const struct shape *s, int batch, int seq, bool train); /* what net_new maps */
+/* What the first forward with the term divergence maps besides. */
+size_t net_extra_bytes(const struct shape *s, int batch, int seq);
 
 /* in, out: [batch][seq] tokens below the vocabulary, which the caller has checked. */
 void net_forward(struct net *n, const struct net_how *how, int batch, int seq, const int32_t *in,

@@ -57,6 +57,7 @@ ref_new(struct param *p, long tokens)
 	for (int l = 0; l < layers; l++)
 		r->choice[l] = mem_zero((size_t)(tokens * p->shape.top_k), sizeof **r->choice);
 	r->route = mem_zero((size_t)layers, sizeof *r->route);
+	r->probe = mem_zero((size_t)layers, sizeof *r->probe);
 	r->logits = reals(tokens * p->shape.vocab);
 	r->loss = reals(tokens);
 	return r;
@@ -69,8 +70,11 @@ ref_free(struct ref *r)
 		return;
 	for (long i = 0; i < r->tensors; i++)
 		free(r->tensor[i].w);
-	for (int l = 0; l < r->param->shape.layers; l++)
+	for (int l = 0; l < r->param->shape.layers; l++) {
 		free(r->choice[l]);
+		free(r->probe[l].q);
+	}
+	free(r->probe);
 	free(r->tensor);
 	free(r->choice);
 	free(r->route);
@@ -85,6 +89,21 @@ ref_follow(struct ref *r, const struct net *n)
 	for (int l = 0; l < r->param->shape.layers; l++) {
 		const struct plan *p = net_plan(n, l);
 		memcpy(r->choice[l], p->choice, (size_t)(p->tokens * p->k) * sizeof *p->choice);
+	}
+}
+
+void
+ref_targets(struct ref *r, const struct net *n)
+{
+	for (int l = 0; l < r->param->shape.layers; l++) {
+		const struct plan *p = net_plan(n, l);
+		struct ref_probe *o = &r->probe[l];
+		o->n = p->probes;
+		o->first = p->probe;
+		free(o->q);
+		o->q = reals(o->n * p->experts);
+		for (long i = 0; i < o->n * p->experts; i++)
+			o->q[i] = (double)p->target[i];
 	}
 }
 
@@ -322,6 +341,21 @@ ortho(const struct run *u, const struct layer *l, int living)
 	return living > 1 ? sum / ((double)living * (living - 1)) : 0;
 }
 
+/* KL(q || p) of a token, 0 if it was not probed. */
+static double
+oracle(const struct ref_probe *o, long t, int e, const double *p)
+{
+	double kl = 0;
+
+	if (o->n == 0 || t % ROUTE_PROBE != o->first)
+		return 0;
+	for (int i = 0; i < e; i++) {
+		const double q = o->q[t / ROUTE_PROBE * e + i];
+		kl += q > 0 ? q * log(q / p[i]) : 0;
+	}
+	return kl / (double)o->n;
+}
+
 /* Gates [N, K] from scores, which become probabilities; what routing adds to the objective. */
 static double
 route(const struct run *u, int layer, double *z, double *gate)
@@ -360,6 +394,7 @@ route(const struct run *u, int layer, double *z, double *gate)
 			stat->entropy -= p[i] > 0 ? p[i] * log(p[i]) / (double)u->n : 0;
 		}
 		stat->z += lse * lse / (double)u->n;
+		stat->oracle += oracle(&u->r->probe[layer], t, e, p);
 	}
 	stat->balance = living * dot(e, f, mean);
 	for (int i = 0; i < e; i++)
@@ -370,7 +405,8 @@ route(const struct run *u, int layer, double *z, double *gate)
 	stat->ortho = ortho(u, l, living);
 	return aux->balance * stat->balance + aux->z * stat->z -
 	       aux->entropy * per * stat->entropy +
-	       aux->even * (per * stat->kl + fair * stat->variance) + aux->ortho * stat->ortho;
+	       aux->even * (per * stat->kl + fair * stat->variance) + aux->ortho * stat->ortho +
+	       aux->oracle * per * stat->oracle;
 }
 
 /* ---- experts ---- */
@@ -405,6 +441,33 @@ expert(const struct run *u, const struct expert *e, double gate, const double *x
 	free(a);
 }
 
+/* Mean over tokens and pairs of their experts of the outputs' positive cosine. */
+static double
+divergence(const struct run *u, int layer, const double *n)
+{
+	const int k = u->s->top_k;
+	const long c = u->s->dim;
+	const double pairs = 0.5 * k * (k - 1);
+	double mean = 0;
+
+	for (long t = 0; t < u->n; t++) {
+		double *y = reals(k * c);
+		for (int i = 0; i < k; i++) {
+			const double *a = y + i * c;
+			expert(u, u->r->param->layer[layer].expert[u->r->choice[layer][t * k + i]],
+			       1, n + t * c, y + i * c);
+			for (int j = 0; j < i; j++) {
+				const double *b = y + j * c;
+				const double size = sqrt(dot(c, a, a) * dot(c, b, b));
+				if (size > 0)
+					mean += fmax(dot(c, a, b) / size, 0) / pairs;
+			}
+		}
+		free(y);
+	}
+	return u->r->route[layer].divergence = mean / (double)u->n;
+}
+
 /* x += sum_k gate_k expert_k(n); returns what routing adds to the objective */
 static double
 experts(const struct run *u, int layer, double *x)
@@ -413,10 +476,15 @@ experts(const struct run *u, int layer, double *x)
 	const int k = u->s->top_k;
 	const long c = u->s->dim;
 	double *n = normalised(u, x, &l->norm2), *z = scores(u, l, n), *gate = reals(u->n * k);
+	const struct ref_nudge *to = &u->r->nudge;
 	double aux = route(u, layer, z, gate);
 
 	for (long i = 0; i < u->n * k; i++)
 		expert(u, l->expert[u->r->choice[layer][i]], gate[i], n + i / k * c, x + i / k * c);
+	if (u->how->aux.divergence != 0 && k > 1)
+		aux += u->how->aux.divergence * divergence(u, layer, n);
+	if (to->by != 0 && to->layer == layer)
+		expert(u, l->expert[to->expert], to->by, n + to->token * c, x + to->token * c);
 	free(n), free(z), free(gate);
 	return aux;
 }
@@ -566,6 +634,8 @@ check_forward(struct check *c)
 		stats = worse(stats, fabs(got.z - want->z) / (1 + want->z));
 		stats = worse(stats, fabs(got.entropy - want->entropy));
 		stats = worse(stats, fabs(route_ortho(c->s, &c->p->layer[l]) - want->ortho));
+		if (c->how.aux.divergence != 0)
+			stats = worse(stats, fabs(got.divergence - want->divergence));
 		if (c->how.aux.even == 0)
 			continue;
 		stats = worse(stats, fabs(got.kl - want->kl));
@@ -665,12 +735,56 @@ check_tensor(struct check *c, struct ref_tensor *x)
 	return worst;
 }
 
+/*
+ * The oracle's targets beside those made of how much the objective changes, for each probed token,
+ * with a little more of an expert's output; and the mean KL that the net makes of them.
+ */
+static void
+check_oracle(struct check *c)
+{
+	double worst = 0, kl = 0;
+
+	ref_targets(c->r, c->net);
+	for (int l = 0; l < c->s->layers; l++) {
+		const struct plan *p = net_plan(c->net, l);
+		for (long i = 0; i < p->probes; i++) {
+			const long t = p->probe + i * ROUTE_PROBE;
+			double q[p->experts];
+			for (int e = 0; e < p->experts; e++) {
+				double f[2];
+				q[e] = -INFINITY;
+				if (p->target[i * p->experts + e] == 0 || !c->p->layer[l].expert[e])
+					continue;
+				for (int side = 0; side < 2; side++) {
+					c->r->nudge =
+						(struct ref_nudge){l, e, t, side ? 1e-5 : -1e-5};
+					f[side] = objective(c);
+				}
+				q[e] = -(f[1] - f[0]) / 2e-5 / (double)c->how.scale *
+				       (double)(c->batch * c->seq) / c->how.aux.tau;
+			}
+			softmax(p->experts, q);
+			for (int e = 0; e < p->experts; e++)
+				worst = worse(worst,
+					      fabs(q[e] - (double)p->target[i * p->experts + e]));
+		}
+	}
+	c->r->nudge.by = 0;
+	objective(c);
+	for (int l = 0; l < c->s->layers; l++)
+		kl = worse(kl, fabs(net_plan(c->net, l)->oracle - c->r->route[l].oracle));
+	tell(c, "the oracle's targets", worst, GRADIENT_TOLERANCE);
+	tell(c, "the oracle's loss", kl, GRADIENT_TOLERANCE);
+}
+
 static void
 check_gradients(struct check *c)
 {
 	char name[128];
 
 	net_backward(c->net, &c->how);
+	if (c->how.aux.oracle != 0)
+		check_oracle(c);
 	for (long i = 0; i < c->r->tensors; i++) {
 		struct group *g = c->group;
 		while (g->name && strcmp(g->name, role(&c->r->tensor[i])) != 0)

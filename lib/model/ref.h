@@ -16,6 +16,19 @@ struct ref {
 	} * tensor;	   /* in the order of param_each */
 	long tensors;
 
+	/* What the oracle held, see ref_targets; n = 0: nothing. */
+	struct ref_probe {
+		long n;
+		int first;
+		double *q; /* [n, E] */
+	} * probe;	   /* [L] */
+	/* This much of an expert's output is added to a layer's, for one token. */
+	struct ref_nudge {
+		int layer, expert;
+		long token;
+		double by; /* 0: nothing is */
+	} nudge;
+
 	/* Of the last run. */
 	int **choice;		  /* [L][N, K] experts, best first */
 	struct route_stat *route; /* [L] */
@@ -40,6 +53,8 @@ double ref_loss(struct ref *r, const struct net_how *how, int batch, int seq, co
 
 /* Take over the choices of a net's last forward; it must be one for training. */
 void ref_follow(struct ref *r, const struct net *n);
+/* Take over the oracle's targets of a net's last way back: constants of the objective. */
+void ref_targets(struct ref *r, const struct net *n);
 
 /*
  * Run a random model of this shape on random tokens, forward, backward and token by token, and

@@ -32,6 +32,7 @@ plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, l
 	p->dz = arena_take(a, n * k, sizeof *p->dz);
 	p->along = arena_take(a, n * k, sizeof *p->along);
 	p->mass = arena_take(a, (n + ROUTE_ROWS - 1) / ROUTE_ROWS * e, sizeof *p->mass);
+	p->target = arena_take(a, (n / ROUTE_PROBE + 1) * e, sizeof *p->target);
 	p->hidden = arena_take(a, n * r, sizeof *p->hidden);
 	p->active = arena_take(a, n * r, sizeof *p->active);
 }
@@ -224,6 +225,8 @@ route_sort(struct plan *p)
 	for (int i = 0; i < e; i++)
 		p->count[i] = p->start[i + 1] - p->start[i];
 	p->even = false;
+	p->probes = 0;
+	p->oracle = p->divergence = 0;
 }
 
 void
@@ -258,6 +261,28 @@ evenness(const struct plan *p, struct route_stat *out)
 		out->variance += d * d / p->living;
 	}
 	out->variance -= (p->experts - p->living) * even * even / p->living;
+}
+
+void
+route_oracle(struct plan *p, float temperature, double tau)
+{
+	const int e = p->experts;
+
+	p->oracle = 0;
+	for (long i = 0; i < p->probes; i++) {
+		const long t = p->probe + i * ROUTE_PROBE;
+		const float *z = p->z + t * e;
+		float *q = p->target + i * e;
+		for (int j = 0; j < e; j++)
+			q[j] = z[j] > ROUTE_EMPTY ? (float)(-(double)q[j] / tau) : ROUTE_EMPTY;
+		kern->softmax(e, q);
+		for (int j = 0; j < e; j++)
+			if (q[j] > 0)
+				p->oracle += (double)q[j] *
+					     (log((double)q[j]) - (double)(z[j] / temperature) +
+					      (double)p->lse[t]);
+	}
+	p->oracle /= (double)(p->probes ? p->probes : 1);
 }
 
 double
@@ -301,6 +326,8 @@ route_cost(const struct route_loss *w, const struct route_stat *s, int living)
 		.entropy = -w->entropy * nats * s->entropy,
 		.even = w->even * (nats * s->kl + squares * s->variance),
 		.ortho = w->ortho * s->ortho,
+		.oracle = w->oracle * nats * s->oracle,
+		.divergence = w->divergence * s->divergence,
 	};
 }
 
@@ -322,7 +349,12 @@ route_stat(const struct plan *p, struct route_stat *out)
 		entropy += (double)p->entropy[t];
 	}
 	*out = (struct route_stat){
-		.balance = balance * p->living / n, .z = z / n, .entropy = entropy / n};
+		.balance = balance * p->living / n,
+		.z = z / n,
+		.entropy = entropy / n,
+		.oracle = p->oracle,
+		.divergence = p->divergence,
+	};
 	if (p->even)
 		evenness(p, out);
 }
@@ -332,6 +364,7 @@ struct slope {
 	float *push; /* [E] d of N times the terms that are linear in a row's p: balance, even */
 	float *pull; /* [E] d of the loads' variance by a row's weight of each expert */
 	float z, entropy; /* weights of those terms */
+	float oracle;	  /* alike, for one probed token */
 	bool pushes, pulls;
 };
 
@@ -349,6 +382,8 @@ slopes(const struct plan *p, const struct route_loss *loss, float scale, float *
 			  .pull = pull,
 			  .z = (float)loss->z,
 			  .entropy = (float)(loss->entropy * nats),
+			  .oracle = (float)(loss->oracle * nats * (double)scale /
+					    (double)(p->probes ? p->probes : 1)),
 			  .pushes = loss->balance != 0 || p->even,
 			  .pulls = p->even};
 
@@ -370,6 +405,7 @@ slopes(const struct plan *p, const struct route_loss *loss, float scale, float *
  *   push h     du   = p (h - <p, h>) / N
  *   z-loss     du   = 2 c lse p / N
  *   entropy    du   = a p (log p + H) / N                     for the loss -a H
+ *   oracle     du   = o (p - q) / probes                      for a probed token
  */
 static void
 back_row(struct plan *p, float temperature, float scale, const struct slope *s, bool random, long t,
@@ -393,6 +429,9 @@ back_row(struct plan *p, float temperature, float scale, const struct slope *s, 
 			d += s->entropy * (z[i] * inv - lse + p->entropy[t]);
 		z[i] = d * q[i] * (scale / n) * inv;
 	}
+	if (p->probes > 0 && t % ROUTE_PROBE == p->probe)
+		for (int i = 0; i < e; i++)
+			z[i] += s->oracle * (q[i] - p->target[t / ROUTE_PROBE * e + i]) * inv;
 	if (random)
 		return;
 	for (int j = 0; j < k; j++) {

@@ -39,8 +39,13 @@ struct plan {
 	long *start;	    /* [E + 1] first row of each expert */
 	double *importance; /* [E] mean p; made by route_even, as is the next */
 	double *carried;    /* [E] mean weight, 0 where it is not chosen: 1 in all */
-	bool even;	    /* both are of these tokens */
-	float *margin;	    /* [N] first choice's p less the second's; of K = 1, the next best's */
+	float *target;	   /* [N / ROUTE_PROBE + 1, E] of the probed tokens; made by route_oracle */
+	long probes;	   /* their number, 0 for none */
+	int probe;	   /* the first; then every ROUTE_PROBE-th */
+	double oracle;	   /* mean KL(target || p) */
+	double divergence; /* mean positive cosine of the outputs that a token mixes */
+	bool even;	   /* both are of these tokens */
+	float *margin;	   /* [N] first choice's p less the second's; of K = 1, the next best's */
 	/* Of lean.h: then z and p are not made. */
 	bool lean;
 	float *ik, *keys;  /* [E] of a cosine router's keys 1 / length, [C, E] keys turned */
@@ -59,6 +64,9 @@ enum { ROUTE_ROWS = 256 }; /* tokens of a task */
 /* out[i] = 1 / |row i|; rows of zeros give a large number, not infinity. */
 void route_inverse_norms(long rows, long cols, const float *x, float *out);
 
+/* One token in so many is asked how good each expert would have been for it. */
+enum { ROUTE_PROBE = 16 };
+
 /* Lay a plan out (see arena_take) for at most this many experts and tokens. */
 void plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, long tokens);
 
@@ -70,13 +78,18 @@ void plan_take(struct plan *p, struct arena *a, const struct shape *s, int exper
  *   entropy  -mean_t H(p_t)
  *   even     KL(P || uniform) + mean_e (c_e - 1/E)^2,  c_e the mean weight that e carries: counts
  *            of choices have no gradient, the weights behind them do
+ *   oracle   KL(q || p), mean over the probed tokens, q = softmax_e(-<dL/dy, y_e> / tau) constant:
+ *            y_e what expert e would have put out, y what was, so that <dL/dy, y_e> is, to first
+ *            order and but for a constant, the token's loss with e; L all that is minimised
+ *   divergence  mean over tokens and pairs of their experts of max(0, cos(y_a, y_b))
  *   ortho    mean of cos^2 over pairs of different rows of the router's last matrix
  *
  * Normalised, entropy and KL are divided by ln E, and the variance of the loads is that of E c_e:
  * independent of E.
  */
 struct route_loss {
-	double balance, z, entropy, even, ortho;
+	double balance, z, entropy, even, ortho, oracle, divergence;
+	double tau; /* of the oracle, in nats */
 	bool normalised;
 };
 
@@ -87,17 +100,23 @@ struct route_stat {
 	double entropy;	     /* mean entropy of p in nats */
 	double kl, variance; /* the parts of `even`, raw; 0 without route_even */
 	double ortho;	     /* 0 where there is no router */
+	double oracle, divergence;
 };
 
 /* Importance and load of each expert, for the term `even`. Serial, in token order, after sorting.
  */
 void route_even(struct plan *p);
+/*
+ * Targets of the probed tokens from what target holds before, the effects <dL/dy, y_e> in nats.
+ * After route_rows, before the way back.
+ */
+void route_oracle(struct plan *p, float temperature, double tau);
 /* The mean squared cosine between rows of a layer's router. */
 double route_ortho(const struct shape *s, const struct layer *l);
 
 /* What each term adds to what is minimised. */
 struct route_cost {
-	double balance, z, entropy, even, ortho;
+	double balance, z, entropy, even, ortho, oracle, divergence;
 };
 struct route_cost route_cost(const struct route_loss *w, const struct route_stat *s, int living);
 

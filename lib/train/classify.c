@@ -468,6 +468,7 @@ row_of(const struct job *j, const struct outcome *o, int e)
 		.slot = e,
 		.expert = e,
 		.parent = -1,
+		.tier = ecology_tier(j->r->tiers.n, j->r->tiers.v, e),
 		.tokens = sum->routed,
 		.demand = share((double)sum->routed, (double)l->tokens * s->top_k),
 		.quality = share((double)sum->routed, o->ce_of[e]),

@@ -65,6 +65,8 @@ static const struct opt rows[] = {
 	ROW("top-k", 0, OPT_INT, top_k, 1, 256, "K", true, "experts that a token uses"),
 	ROW("hidden", 0, OPT_INTS, hidden, 1, 1 << 20, "N[,N...]", true,
 	    "hidden neurons of every expert, or of each slot"),
+	ROW("tiers", 0, OPT_INTS, tiers, 1, 1 << 16, "N,N[,N...]", true,
+	    "labels: slots of tier 0, of tier 1 and so on"),
 	ROW("act", 0, OPT_ENUM, act, 0, 0, "gelu|relu|relu2|swiglu|reglu", true,
 	    "activation of the experts"),
 	ROW("router", 0, OPT_ENUM, router, 0, 0, "linear|mlp|cosine|random", true,
@@ -96,6 +98,12 @@ static const struct opt rows[] = {
 	    "of the router's entropy, which is rewarded"),
 	ROW("balance", 0, OPT_REAL, balance, 0, 1e3, "WEIGHT", true,
 	    "of KL(importance || uniform) plus the variance of loads, the ecology's B"),
+	ROW("oracle", 0, OPT_REAL, oracle, 0, 1e3, "WEIGHT", true,
+	    "of KL(oracle || p), the oracle how good each expert would have been"),
+	ROW("tau", 0, OPT_REAL, tau, 1e-3, 1e6, "NATS", true,
+	    "temperature of the oracle: differences of loss that it heeds"),
+	ROW("divergence", 0, OPT_REAL, divergence, 0, 1e3, "WEIGHT", true,
+	    "of the mean positive cosine between the outputs that a token mixes"),
 	ROW("ortho", 0, OPT_REAL, ortho, 0, 1e3, "WEIGHT", true,
 	    "of the mean squared cosine between rows of the router"),
 	ROW("loss-scale", 0, OPT_ENUM, loss_scale, 0, 0, "raw|normalised", true,
@@ -141,11 +149,6 @@ static const struct opt rows[] = {
 	ROW("widen", 0, OPT_INT, widen, 1, 64, "K", true, "times the channels 16, 32, 64"),
 	ROW("encoder-lr", 0, OPT_REAL, encoder_lr, 0, 10, "RATE", true,
 	    "peak learning rate of the encoder; 0: --lr"),
-	ROW("oracle", 0, OPT_REAL, oracle, 0, 1e3, "WEIGHT", true,
-	    "of KL(oracle || p), the oracle being how good each expert would be"),
-	ROW("tau", 0, OPT_REAL, tau, 1e-3, 1e6, "X", true, "temperature of the oracle"),
-	ROW("divergence", 0, OPT_REAL, divergence, 0, 1e3, "WEIGHT", true,
-	    "of the mean positive cosine between chosen experts' outputs"),
 	ROW("prototype", 0, OPT_ENUM, prototype, 0, 0, "route|none", true,
 	    "whether the cosine with its prototype adds to an expert's score"),
 	ROW("augment", 0, OPT_FLAG, augment, 0, 1, NULL, true,
@@ -243,6 +246,7 @@ recipe_check(struct recipe *r)
 	struct shape s;
 	double a, b;
 	long steps;
+	int labelled = 0;
 
 	if (r->lifecycle != LIFE_NONE && r->dense)
 		return err_set("--dense has no population for --lifecycle");
@@ -254,11 +258,15 @@ recipe_check(struct recipe *r)
 		if (recipe_shape(r, LEAST_VOCAB, &s) != 0)
 			return -1;
 		shape_free(&s);
-		if (r->oracle > 0 || r->divergence > 0)
-			return err_set("--oracle and --divergence go with --task classify");
 	}
 	if (r->warmup > r->steps && r->steps > 0)
 		return err_set("--warmup %ld is longer than --steps %ld", r->warmup, r->steps);
+	for (int i = 0; i < r->tiers.n; i++)
+		labelled += r->tiers.v[i];
+	for (int i = 0; i < r->experts.n && r->tiers.n > 0; i++)
+		if (r->experts.v[i] != labelled && !r->dense)
+			return err_set("--tiers sum to %d (expected %d, the number of experts)",
+				       labelled, r->experts.v[i]);
 	if (r->dense && (r->bias_rate > 0 || r->router != ROUTER_LINEAR))
 		return err_set("--dense has no router");
 	if (r->router == ROUTER_RANDOM && r->bias_rate > 0)

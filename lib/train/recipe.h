@@ -18,7 +18,7 @@ struct recipe {
 	/* shape */
 	int vocab; /* 0: the data's */
 	int dim, layers, heads, kv_heads, top_k, act, router, router_hidden;
-	struct opt_ints experts, hidden;
+	struct opt_ints experts, hidden, tiers;
 	bool dense, untied;
 
 	/* training */
@@ -26,7 +26,8 @@ struct recipe {
 	int batch, seq, accum, schedule;
 	double lr, wd, beta1, beta2, eps, clip;
 	long warmup, random_warmup;
-	double load_balance, z_loss, entropy, balance, ortho, bias_rate;
+	double load_balance, z_loss, entropy, balance, ortho, oracle, tau, divergence;
+	double bias_rate;
 	int loss_scale;	   /* of entropy and balance: 0 raw, 1 normalised */
 	char *temperature; /* A[:B[:STEPS]] */
 	bool dormancy;
@@ -48,7 +49,7 @@ struct recipe {
 	/* --task classify */
 	char *pixels; /* shape of records; NULL: told by their length */
 	int depth, widen, prototype;
-	double encoder_lr, oracle, tau, divergence;
+	double encoder_lr;
 	bool augment;
 };
 
@@ -61,7 +62,7 @@ void recipe_init(struct recipe *r);
 
 /* The rows for a program's table: offsets are into struct recipe, which stands at `at` in the
  * program's own struct. Returns how many were written to row. */
-enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 60 };
+enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 61 };
 int recipe_rows(struct opt *row, size_t at);
 
 /* Apply the preset that --config names to what was not given. */

@@ -108,7 +108,14 @@ check_gradients(struct count *c)
 		     {"cosine router, relu2", ROUTER_COSINE, ACT_RELU2},
 		     {"random router, reglu", ROUTER_RANDOM, ACT_REGLU}};
 	const struct net_how how = {.temperature = 0.8f,
-				    .aux = {0.3, 0.02, 0.1, 0.7, 0.4, false},
+				    .aux = {.balance = 0.3,
+					    .z = 0.02,
+					    .entropy = 0.1,
+					    .even = 0.7,
+					    .ortho = 0.4,
+					    .oracle = 0.3,
+					    .divergence = 0.2,
+					    .tau = 0.5},
 				    .seed = 1,
 				    .scale = 1,
 				    .back = true};

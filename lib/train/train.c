@@ -263,7 +263,8 @@ open_csvs(struct loop *l, const char *marks)
 	bool begun; /* the census had a header before */
 	char *loss = mem_copy("step,domain,tokens,loss,val_loss,lr,grad_norm,load_balance,"
 			      "load_balance_weighted,z,z_weighted,entropy,entropy_weighted,"
-			      "balance,balance_weighted,ortho,ortho_weighted");
+			      "balance,balance_weighted,ortho,ortho_weighted,oracle,"
+			      "oracle_weighted,divergence,divergence_weighted");
 	const char *head[RUN_CSVS] = {NULL, policy_row_columns, policy_event_columns,
 				      census_layer_columns, NULL};
 	int bad = run_open(&l->run, l->t->dir, l->t->csv, wanted, marks);
@@ -374,6 +375,9 @@ how(const struct loop *l, int micro)
 					.entropy = r->entropy,
 					.even = r->balance,
 					.ortho = r->ortho,
+					.oracle = r->oracle,
+					.tau = r->tau,
+					.divergence = r->divergence,
 					.normalised = r->loss_scale == 1},
 				.seed = (uint64_t)r->seed,
 				.step = l->step * r->accum + micro,
@@ -447,11 +451,26 @@ add_terms(struct loop *l, const struct route_stat *s, const struct route_loss *w
 	l->stat.kl += s->kl * part;
 	l->stat.variance += s->variance * part;
 	l->stat.ortho += s->ortho * part;
+	l->stat.oracle += s->oracle * part;
+	l->stat.divergence += s->divergence * part;
 	l->cost.balance += c.balance * part;
 	l->cost.z += c.z * part;
 	l->cost.entropy += c.entropy * part;
 	l->cost.even += c.even * part;
 	l->cost.ortho += c.ortho * part;
+	l->cost.oracle += c.oracle * part;
+	l->cost.divergence += c.divergence * part;
+}
+
+/* The oracle speaks on the way back. */
+static void
+hear_oracle(struct loop *l, const struct net_how *h)
+{
+	for (int i = 0; h->aux.oracle != 0 && i < l->param->shape.layers; i++) {
+		const struct plan *p = net_plan(l->net, i);
+		const struct route_stat s = {.oracle = p->oracle};
+		add_terms(l, &s, &h->aux, p->living);
+	}
 }
 
 /* Routing statistics and census of the batch just seen. */
@@ -528,6 +547,7 @@ gradient(struct loop *l)
 		l->loss += loss.loss / r->accum;
 		observe(l, &h);
 		net_backward(l->net, &h);
+		hear_oracle(l, &h);
 	}
 	return 0;
 }
@@ -762,6 +782,8 @@ loss_row(struct loop *l, const char *domain, bool validated)
 	term_fields(w, true, raw->entropy, cost->entropy);
 	term_fields(w, r->balance > 0, raw->kl + raw->variance, cost->even);
 	term_fields(w, r->ortho > 0, raw->ortho, cost->ortho);
+	term_fields(w, r->oracle > 0, raw->oracle, cost->oracle);
+	term_fields(w, r->divergence > 0, raw->divergence, cost->divergence);
 	for (int i = 1; i < l->vals; i++)
 		val_field(l, i, validated);
 	return row_end(w) != 0 || run_flush(&l->run, RUN_LOSS) != 0 ? -1 : 0;
@@ -1004,6 +1026,7 @@ plan(const struct loop *l, const struct shape *s, struct train_plan *out)
 		.tokens = (double)r->steps * r->batch * r->seq * r->accum,
 		.rows = (double)r->batch * r->seq * s->top_k * s->layers / experts,
 		.bytes = param_bytes(s, true) + net_bytes(s, r->batch, r->seq, true) +
+			 (r->divergence > 0 ? net_extra_bytes(s, r->batch, r->seq) : 0) +
 			 data_bytes(l) + (size_t)task_workers() * ffn_scratch(s) + RESIDENT_BASE};
 }
 

@@ -1,4 +1,5 @@
 #include "train/verdict.h"
+#include "policy/ecology.h"
 #include "pool/pool.h"
 
 static int
@@ -26,6 +27,8 @@ verdict_pass(struct verdict *v, const struct recipe *r, const struct census *c,
 	     const struct param *p, long step, bool shifted)
 {
 	census_rows(c, p, step, &v->rows);
+	for (int i = 0; i < v->rows.n && r->tiers.n > 0; i++)
+		v->rows.row[i].tier = ecology_tier(r->tiers.n, r->tiers.v, v->rows.row[i].slot);
 	v->events = NULL;
 	policy_events_clear(&v->others);
 	return decide(v, r, step, shifted);
