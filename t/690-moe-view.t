@@ -91,6 +91,10 @@ is "$(numbers tiers b1 | grep -c ',tier [01],[1-6]00,0.[27]5,')" 24 "tiers"
 is "$(numbers routing b1 | grep '^Gini' | cut -d, -f2-4 | tr '\n' ' ')" \
 	"layer 0,100,0.25 layer 0,200,0.125 layer 1,100,0.5 layer 1,200,0 " "layers"
 
+printf 'step,layer,phi_diversity\n1,0,0.5\n2,0,0.25\n' >phi.csv
+is "$(numbers routing phi.csv | sed 1d | cut -d, -f2-5 | tr '\n' ' ')" \
+	' diversity",,1,0.5  diversity",,2,0.25 ' "Phi"
+
 # --- SVG ---
 for kind in loss events population experts fitness family tiers routing; do
 	ok "$kind" moe-view --plot $kind -o $kind.svg b1

@@ -62,7 +62,7 @@ judgement(const struct life *l, double step, FILE *out)
 	const struct sheet *s = &l->sheet[LIFE_EVENTS], *layers = &l->sheet[LIFE_LAYERS];
 	const double *at = sheet_numbers(s, "step"), *layer = sheet_numbers(s, "layer");
 	const double *threshold = sheet_numbers(s, "threshold"),
-		     *phi = sheet_numbers(layers, "phi");
+		     *phi = sheet_numbers(layers, "phi_diversity");
 	const double *when = sheet_numbers(layers, "step");
 	long lo = 0, hi = at ? s->rows : 0;
 	double sum = 0, n = 0;

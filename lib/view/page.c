@@ -331,8 +331,8 @@ put_life(const struct page *p, FILE *out)
 	if (!p->live && !l->times)
 		return;
 	fputs(stage, out);
-	if (sheet_numbers(&l->sheet[LIFE_LAYERS], "phi"))
-		fputs("<div><b data-tile=\"phi\"></b><span>Phi</span></div>", out);
+	if (sheet_numbers(&l->sheet[LIFE_LAYERS], "phi_diversity"))
+		fputs("<div><b data-tile=\"phi\"></b><span>Phi, diversity</span></div>", out);
 	fputs(controls, out);
 	if (p->live)
 		fputs("<button type=\"button\" id=\"follow\" aria-pressed=\"true\">Follow</button>"

@@ -338,7 +338,10 @@ routing(const struct plot_runs *r)
 		{"entropy", "entropy of the routing (1 is no preference)"},
 		{"dead", "share of experts without tokens"},
 		{"maxvio", "largest load above the fair share"},
-		{"phi", "Phi"},
+		{"phi_diversity", "Phi, diversity"},
+		{"phi_product", "Phi, product"},
+		{"phi_distance", "Phi, distance"},
+		{"phi_integration", "Phi, integration"},
 		{"coactivation", "most frequent pair, share of tokens"},
 		{NULL, NULL}};
 	struct figure *f =
