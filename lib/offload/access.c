@@ -349,7 +349,8 @@ list_prompt(struct reader *r)
 	long room[2] = {0};
 	int step = 0;
 
-	qsort(r->prompt, (size_t)r->prompts, sizeof *r->prompt, by_step);
+	if (r->prompts)
+		qsort(r->prompt, (size_t)r->prompts, sizeof *r->prompt, by_step);
 	for (long i = 0; i < r->prompts; i++) {
 		const struct word *w = &r->prompt[i], *before = i ? w - 1 : NULL;
 		const bool token = !before || w->step != before->step || w->part != before->part;
