@@ -130,10 +130,12 @@ bench: all $(BENCHES)
 		for b in $(BENCH_SCRIPTS); do sh $$b || exit 1; done
 
 # Without -j as many runs at a time as there are processors.
-claims: claims-market
+claims: claims-market claims-xslot
 claims-market: all
 	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) --no-print-directory \
 		-f t/claims/market.mk
+claims-xslot: all
+	@$(MAKE) --no-print-directory -f t/claims/xslot.mk
 
 lint:
 	@for p in clang-format cppcheck mandoc; do command -v $$p >/dev/null || \
@@ -143,10 +145,6 @@ lint:
 		-Ilib -D_GNU_SOURCE -DKERN=portable \
 		'-Djson_object_foreach(o, k, v)=while (next(o, &k, &v))' lib cmd
 	mandoc -Tlint -Wwarning $(PAGES)
-
-.PHONY: claims-xslot
-claims-xslot: all
-	@$(MAKE) --no-print-directory -f t/claims/xslot.mk
 
 BIN = $(DESTDIR)$(PREFIX)/bin
 INCLUDE = $(DESTDIR)$(PREFIX)/include
@@ -165,7 +163,7 @@ clean:
 	rm -rf $(B)
 
 .PHONY: all deps demo check asan tsan check-threads fuzz fuzzers bench claims claims-market \
-	lint install uninstall clean force
+	claims-xslot lint install uninstall clean force
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:

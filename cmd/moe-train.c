@@ -245,11 +245,11 @@ set_top_k(struct model *m, int k)
 
 /* With what was given here put over its recipe. */
 static int
-open_model(struct model *m, const char *file)
+open_model(struct model *m, const struct ckpt *k)
 {
 	struct recipe *r = &m->book.recipe;
 
-	if (model_open(m, file) != 0)
+	if (model_take(m, k) != 0)
 		return -1;
 	if (opt_given(&table, "seq"))
 		r->seq = args.recipe.seq;
@@ -350,20 +350,9 @@ eval_model(struct model *m, const struct tokens *data, struct watch *w)
 	return bad;
 }
 
-static bool
-is_classifier(const char *file)
-{
-	struct ckpt *k = ckpt_open(file);
-	const char *recipe = k ? state_recipe(k) : NULL;
-	const bool is = recipe && classify_is(recipe);
-
-	ckpt_close(k);
-	return is;
-}
-
 /* A classifier's samples stand where a model's tokens do. */
 static int
-eval_classifier(const char *file)
+eval_classifier(const struct ckpt *k, const char *file)
 {
 	struct file *trace = NULL;
 	struct classify_eval e;
@@ -374,7 +363,7 @@ eval_classifier(const char *file)
 			     "census reads its --trace-csv)");
 	if (args.csv[RUN_TRACE] && !(trace = file_create(args.csv[RUN_TRACE])))
 		return -1;
-	bad = classify_eval(args.eval, file, trace, &e);
+	bad = classify_eval(k, file, trace, &e);
 	bad |= file_close(trace);
 	if (!bad && !stdout_taken())
 		printf("tokens,loss,bits_per_token,perplexity,accuracy\n%ld,%.9g,%.9g,%.9g,%.9g\n",
@@ -383,16 +372,14 @@ eval_classifier(const char *file)
 }
 
 static int
-eval(const char *file)
+eval_text(const struct ckpt *k, const char *file)
 {
 	struct model m;
 	struct watch w = {0};
 	struct tokens *data;
 	int bad = -1;
 
-	if (is_classifier(args.eval))
-		return eval_classifier(file);
-	if (open_model(&m, args.eval) != 0)
+	if (open_model(&m, k) != 0)
 		return -1;
 	data = model_text(&m, file);
 	if (data && watch_open(&w, &m.param->shape) == 0)
@@ -401,6 +388,19 @@ eval(const char *file)
 	tokens_close(data);
 	model_close(&m);
 	return bad ? -1 : 0;
+}
+
+static int
+eval(const char *file)
+{
+	struct ckpt *k = ckpt_open(args.eval);
+	const char *recipe = k ? ckpt_meta(k, "recipe") : NULL;
+	int status = !k				     ? -1
+		     : recipe && classify_is(recipe) ? eval_classifier(k, file)
+						     : eval_text(k, file);
+
+	ckpt_close(k);
+	return status;
 }
 
 /* A token's text, at once. */
@@ -420,13 +420,16 @@ static int
 sample(const char *merges)
 {
 	const struct prompt_table words = {args.bpe, args.gpt2, merges, args.llama2};
+	struct ckpt *k = ckpt_open(args.sample);
 	struct model m;
 	struct prompt text = {0};
 	long room;
-	int status = -1;
+	int status = k ? open_model(&m, k) : -1;
 
-	if (open_model(&m, args.sample) != 0)
+	ckpt_close(k);
+	if (status != 0)
 		return -1;
+	status = -1;
 	if (prompt_open(&text, &words, "-", m.param->shape.vocab) == 0 &&
 	    (room = prompt_room(&text, args.tokens,
 				opt_given(&table, "seq") ? args.recipe.seq : SAMPLE_MOST)) > 0) {

@@ -52,7 +52,8 @@ compare() {
 	ok "PyTorch loads every model by name" theirs "$@"
 	while read -r name; do
 		line=$((line + 1))
-		ours=$(moe-train --eval "$T/$name/ckpt.safetensors" "$@" "$T/other" | sed -n 2p)
+		ours=$(moe-train --eval "$T/$name/ckpt.safetensors" "$@" "$T/other" |
+			sed -n 2p | cut -d, -f1-5)
 		theirs=$(sed -n ${line}p "$T/theirs")
 		if near "$ours" "$theirs"; then
 			pass "$name: PyTorch has the same loss${1+ with} $*"

@@ -770,17 +770,14 @@ eval_set(const struct ckpt *k, const struct recipe *r, const struct images *set,
 }
 
 int
-classify_eval(const char *ckpt, const char *data, struct file *trace, struct classify_eval *out)
+classify_eval(const struct ckpt *k, const char *data, struct file *trace, struct classify_eval *out)
 {
-	struct ckpt *k = ckpt_open(ckpt);
 	struct recipe_book book;
 	struct images like = {0}, *set = NULL;
 	struct images_form form;
 	struct row w = {.f = trace};
 	int status = -1;
 
-	if (!k)
-		return -1;
 	if (known(k, &like) < 0 || recipe_open(&book, k->name, state_recipe(k)) < 0)
 		goto out;
 	if (recipe_check(&book.recipe) == 0 && form_of(&book.recipe, &form) == 0 &&
@@ -793,6 +790,5 @@ out:
 	for (int i = 0; like.class_name && i < like.classes; i++)
 		free(like.class_name[i]);
 	free(like.class_name);
-	ckpt_close(k);
 	return status;
 }

@@ -1,5 +1,6 @@
 #ifndef TRAIN_CLASSIFY_H
 #define TRAIN_CLASSIFY_H
+#include "io/ckpt.h"
 #include "train/train.h"
 
 /*
@@ -25,7 +26,7 @@ struct classify_eval {
  * Evaluate a checkpoint of classify_run on a set.  trace: NULL, or a table that gets the routing of
  * each sample: layer 0, rank, expert, weight, correct, confidence.  -1 with a message.
  */
-int classify_eval(const char *ckpt, const char *data, struct file *trace,
+int classify_eval(const struct ckpt *k, const char *data, struct file *trace,
 		  struct classify_eval *out);
 
 /* Whether a recipe's text is of this task. */

@@ -3,21 +3,27 @@
 #include "train/state.h"
 
 int
-model_open(struct model *m, const char *file)
+model_take(struct model *m, const struct ckpt *k)
 {
-	struct ckpt *k = ckpt_open(file);
 	const char *text;
 	int bad;
 
 	*m = (struct model){0};
-	if (!k)
-		return -1;
 	m->step = ckpt_meta(k, "step") ? state_step(k) : 0;
-	bad = m->step < 0 || !(text = state_recipe(k)) || recipe_open(&m->book, file, text) != 0;
+	bad = m->step < 0 || !(text = state_recipe(k)) || recipe_open(&m->book, k->name, text) != 0;
 	if (!bad && (bad = state_params(k, &m->book.recipe, STATE_USE, &m->param)) != 0)
 		recipe_close(&m->book);
-	ckpt_close(k);
 	return bad ? -1 : 0;
+}
+
+int
+model_open(struct model *m, const char *file)
+{
+	struct ckpt *k = ckpt_open(file);
+	int status = k ? model_take(m, k) : -1;
+
+	ckpt_close(k);
+	return status;
 }
 
 void

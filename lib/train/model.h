@@ -12,6 +12,7 @@ struct model {
 
 /* -1 with a message; what model_open leaves then need not be closed. */
 int model_open(struct model *m, const char *file);
+int model_take(struct model *m, const struct ckpt *k); /* of an open file, which may then close */
 void model_close(struct model *m);
 
 /* As at the end of its training: the last temperature, no step to come. */
