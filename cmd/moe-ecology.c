@@ -1094,7 +1094,7 @@ read_ending(struct endings *e, const char *run)
 {
 	struct policy_census *c = census_of(run);
 	struct policy_step *s, last = {0};
-	double loss, val;
+	double loss = NAN, val = NAN;
 	int got = -1;
 
 	while (c && (got = policy_census_next(c, &s)) > 0) {

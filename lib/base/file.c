@@ -330,7 +330,7 @@ put(struct file *f, const unsigned char *p, size_t n)
 		f->tally_bytes += n;
 		f->tally_crc = (uint32_t)crc32_z(f->tally_crc, p, n);
 	}
-	if (f->memory && fwrite(p, 1, n, f->memory) != n)
+	if (n && f->memory && fwrite(p, 1, n, f->memory) != n)
 		f->error = ENOMEM;
 	while (n && !f->memory && !f->error) {
 		ssize_t k = write(f->fd, p, n);

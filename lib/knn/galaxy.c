@@ -306,6 +306,7 @@ neighbours(int n, int i, const double *s, double perplexity, double *p)
 			sum += p[j];
 			mean += p[j] * (s[j] - least);
 		}
+		/* cppcheck-suppress invalidFunctionArg ; the largest term of the sum is 1 */
 		const double entropy = log(sum) + beta * mean / sum;
 		for (int j = 0; j < n; j++)
 			p[j] /= sum;

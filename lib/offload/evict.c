@@ -407,6 +407,7 @@ evict_load(struct evict *e, long k, uint32_t item, double chance, double saves, 
 	const struct access_turn *turn = &e->t->play.turn[k];
 	const struct heap *from = crowded(e, turn->layer);
 	const bool known = e->policy == EVICT_LEARNED && from;
+	/* cppcheck-suppress nullPointerRedundantCheck ; known has asked */
 	const double lost = known ? expected(e, from->item[0]) : 0;
 
 	if (evict_holds(e, item) || chance * saves <= (1 - chance) * waste + lost ||

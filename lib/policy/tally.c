@@ -95,7 +95,7 @@ count_first(const struct tally *t, struct tally_layer *l, int expert, int correc
 void
 tally_add(struct tally *t, int layer, const int *choice, int k, int correct, double confidence)
 {
-	struct tally_layer *l = NULL;
+	struct tally_layer *l = at(t, layer, choice[0]);
 
 	for (int i = 0; i < k; i++) {
 		l = at(t, layer, choice[i]);

@@ -138,6 +138,7 @@ svg_scale(unsigned rgb[SVG_LEVELS])
 		const int k = at < PARTS ? (int)at : PARTS - 1;
 		rgb[i] = 0;
 		for (int shift = 16; shift >= 0; shift -= 8) {
+			/* cppcheck-suppress arrayIndexOutOfBounds ; k < PARTS */
 			const double a = stop[k] >> shift & 255, b = stop[k + 1] >> shift & 255;
 			rgb[i] |= (unsigned)rint(a + (at - k) * (b - a)) << shift;
 		}
