@@ -683,7 +683,7 @@ enum { MOST_TOKENS = 1 << 24 }; /* of a prompt and its continuation */
 static int
 run_store(char **v, int n)
 {
-	const struct prompt_table words = {args.bpe, args.gpt2, v[1], args.llama2};
+	const struct prompt_table words = {args.bpe, args.gpt2, n > 1 ? v[1] : NULL, args.llama2};
 	const int tables = !!args.bpe + !!args.gpt2 + !!args.llama2;
 	struct prompt text = {0};
 	struct store *s;
