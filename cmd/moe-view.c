@@ -29,10 +29,6 @@ static const struct opt_group groups[] = {{"table", "The page:"},
 					  {"output", "This program:"},
 					  {0}};
 
-#define ROW(name, letter, kind, member, lo, hi, words, help)                                  \
-	{                                                                                     \
-		name, letter, kind, offsetof(struct args, member), lo, hi, words, false, help \
-	}
 static const struct opt rows[] = {
 	ROW("table", 0, OPT_MANY, table, 0, 0, "FILE", "a CSV to show with the runs"),
 	ROW("serve", 0, OPT_INT, serve, 0, 65535, "PORT",

@@ -109,22 +109,7 @@ same ran said "moe-market decide gives the events of the run"
 # --- the same bytes ---
 train -j2 --ckpt-every 7 -o two
 is "$(diff -rq one two)" "" "two workers: equal files"
-kills=0
-for at in 38 90 150; do
-	rm -f pipe
-	mkfifo pipe
-	# The trace goes through a pipe that holds far less than the run writes: it cannot end
-	# before who reads it kills it.
-	living -j1 --ckpt-every 13 --trace-csv pipe -o killed 2>/dev/null &
-	pid=$!
-	{
-		awk -F, -v at=$at '$1 == at { exit }'
-		kill -KILL $pid
-	} <pipe
-	wait $pid
-	[ $? = 137 ] && kills=$((kills + 1))
-done 2>/dev/null
-is $kills 3 "kills"
+is "$(killed "38 90 150" living -j1 --ckpt-every 13 --trace-csv pipe -o killed)" 3 "kills"
 ok "what was killed goes on" train -j1 --trace-csv /dev/null -o killed
 for f in loss.csv experts.csv events.csv layers.csv recipe; do
 	same one/$f killed/$f "killed and resumed: $f"

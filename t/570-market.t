@@ -98,22 +98,7 @@ same_run() {
 }
 train -j2 --ckpt-every 7 -o two
 same_run one two "two workers"
-kills=0
-for at in 38 90 150; do
-	rm -f pipe
-	mkfifo pipe
-	# The trace goes through a pipe that holds far less than the run writes: it cannot end
-	# before who reads it kills it.
-	market -j1 --ckpt-every 13 --trace-csv pipe -o killed 2>/dev/null &
-	pid=$!
-	{
-		awk -F, -v at=$at '$1 == at { exit }'
-		kill -KILL $pid
-	} <pipe
-	wait $pid
-	[ $? = 137 ] && kills=$((kills + 1))
-done 2>/dev/null
-is $kills 3 "kills"
+is "$(killed "38 90 150" market -j1 --ckpt-every 13 --trace-csv pipe -o killed)" 3 "kills"
 ok "what was killed goes on" train -j1 --trace-csv /dev/null -o killed
 # The checkpoint tells of the trace, which is not in the directory here.
 train -j1 --trace-csv /dev/null -o whole

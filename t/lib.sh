@@ -7,6 +7,7 @@
 #	same FILE FILE NAME            equal bytes
 #	is GOT WANT NAME               equal texts
 #	skip_all REASON                instead of any test
+#	killed STEPS COMMAND...        how often the command, which writes to ./pipe, was killed
 #	words BYTES SEED               text to train on
 #	column FILE NAME               the values of a CSV's column
 #
@@ -81,6 +82,27 @@ is() {
 	else
 		fail "$3" "\"$2\"" "\"$1\""
 	fi
+}
+
+# killed STEPS COMMAND...: run it once for each step with a table to ./pipe, and kill it when a row
+# of that step has come; how often that was what ended it.  A pipe holds far less than a run writes:
+# it cannot end before who reads kills it.
+killed() {
+	local steps=$1 at pid n=0
+	shift
+	for at in $steps; do
+		rm -f pipe
+		mkfifo pipe
+		"$@" &
+		pid=$!
+		{
+			awk -F, -v at="$at" '$1 == at { exit }'
+			kill -KILL $pid
+		} <pipe
+		wait $pid
+		[ $? = 137 ] && n=$((n + 1))
+	done 2>/dev/null
+	echo $n
 }
 
 # words BYTES SEED: about so much text of words drawn from a generator.

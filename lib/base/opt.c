@@ -281,6 +281,16 @@ opt_given(const struct opt_table *t, const char *name)
 	return i >= 0 && t->source[i] > OPT_PRESET;
 }
 
+int
+opt_rows(struct opt *to, const struct opt *from, int n, size_t at)
+{
+	for (int i = 0; i < n; i++) {
+		to[i] = from[i];
+		to[i].at += at;
+	}
+	return n;
+}
+
 void
 opt_free(struct opt_table *t)
 {

@@ -88,6 +88,12 @@ bool opt_given(const struct opt_table *t, const char *name); /* by more than def
 /* All recipe rows in force as "name value\n" lines, in table order; what is unset is left out. */
 char *opt_recipe(const struct opt_table *t);
 
+/*
+ * Copy n rows into a larger table, for values that stand at `at` in that table's struct: a module
+ * keeps rows of its own, programs put them together. n is returned.
+ */
+int opt_rows(struct opt *to, const struct opt *from, int n, size_t at);
+
 /* Usage: synopsis, then each row with its help and, unless it has been set, its default. */
 void opt_usage(const struct opt_table *t, FILE *f);
 

@@ -150,26 +150,27 @@ tile(const int mr, const int nv, long d, const float *key, const float *p, const
 	return true;
 }
 
-/* Tiles of MR keys, then of fewer. */
-ALWAYS long
-scan_floats(struct scan_state *s, const int nv, long d, const float *panel, long n,
-	    const float *keys)
-{
-	float out[MR][NR] __attribute__((aligned(64)));
-	long i = 0;
-
-#define TILES(mr)                                                      \
+/* All n keys by tiles of MR, then of fewer; i says how far it came before the hits were full. */
+#define SCAN(tile)                                      \
+	float out[MR][NR] __attribute__((aligned(64))); \
+	long i = 0;                                     \
+	SCAN_TILES(tile, MR)                            \
+	SCAN_TILES(tile, 4)                             \
+	SCAN_TILES(tile, 1)                             \
+	return n;
+#define SCAN_TILES(tile, mr)                                           \
 	for (; i + (mr) <= n; i += (mr)) {                             \
 		if (s->hits->n > SCAN_HITS - (mr)*NR)                  \
 			return i;                                      \
 		if (tile(mr, nv, d, keys + i * d, panel, s->bar, out)) \
 			take(s, nv, i, mr, (const float(*)[NR])out);   \
 	}
-	TILES(MR)
-	TILES(4)
-	TILES(1)
-#undef TILES
-	return n;
+
+ALWAYS long
+scan_floats(struct scan_state *s, const int nv, long d, const float *panel, long n,
+	    const float *keys)
+{
+	SCAN(tile)
 }
 
 static long
@@ -273,21 +274,7 @@ ALWAYS long
 scan_bytes(struct scan_state *s, const int nv, long d, const int8_t *panel, long n,
 	   const uint8_t *keys)
 {
-	float out[MR][NR] __attribute__((aligned(64)));
-	long i = 0;
-
-#define TILES(mr)                                                            \
-	for (; i + (mr) <= n; i += (mr)) {                                   \
-		if (s->hits->n > SCAN_HITS - (mr)*NR)                        \
-			return i;                                            \
-		if (tile_bytes(mr, nv, d, keys + i * d, panel, s->bar, out)) \
-			take(s, nv, i, mr, (const float(*)[NR])out);         \
-	}
-	TILES(MR)
-	TILES(4)
-	TILES(1)
-#undef TILES
-	return n;
+	SCAN(tile_bytes)
 }
 
 static long

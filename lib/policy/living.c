@@ -43,11 +43,7 @@ living_rows(struct opt *row, size_t at)
 {
 	_Static_assert(sizeof rows / sizeof *rows == LIVING_ROWS,
 		       "LIVING_ROWS is not their number");
-	for (int i = 0; i < LIVING_ROWS; i++) {
-		row[i] = rows[i];
-		row[i].at += at;
-	}
-	return LIVING_ROWS;
+	return opt_rows(row, rows, LIVING_ROWS, at);
 }
 
 int

@@ -95,15 +95,9 @@ static const struct opt rows[] = {
 int
 market_rows(struct opt *row, size_t at)
 {
-	const int n = sizeof rows / sizeof *rows;
-
 	_Static_assert(sizeof rows / sizeof *rows == MARKET_ROWS,
 		       "MARKET_ROWS is not their number");
-	for (int i = 0; i < n; i++) {
-		row[i] = rows[i];
-		row[i].at += at;
-	}
-	return n;
+	return opt_rows(row, rows, MARKET_ROWS, at);
 }
 
 static int

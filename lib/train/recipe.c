@@ -158,14 +158,11 @@ static const struct opt rows[] = {
 int
 recipe_rows(struct opt *row, size_t at)
 {
-	int n = sizeof rows / sizeof *rows;
+	int n;
 
 	_Static_assert(sizeof rows / sizeof *rows + MARKET_ROWS + LIVING_ROWS <= RECIPE_ROWS,
 		       "RECIPE_ROWS is too small");
-	for (int i = 0; i < n; i++) {
-		row[i] = rows[i];
-		row[i].at += at;
-	}
+	n = opt_rows(row, rows, sizeof rows / sizeof *rows, at);
 	n += market_rows(row + n, at + offsetof(struct recipe, market));
 	return n + living_rows(row + n, at + offsetof(struct recipe, living));
 }

@@ -440,3 +440,14 @@ figure_json(const struct figure *f, FILE *out)
 	}
 	fputs("]}", out);
 }
+
+bool
+figure_repeated(const struct figure *f, int panel, int series)
+{
+	for (int k = 0; k <= panel; k++)
+		for (int i = 0; i < (k == panel ? series : f->panel[k].n); i++)
+			if (!strcmp(f->panel[k].series[i].name,
+				    f->panel[panel].series[series].name))
+				return true;
+	return false;
+}

@@ -120,4 +120,7 @@ void figure_csv(const struct figure *f, FILE *out);
 /* The same as JSON, for a page's script; safe within <script>. */
 void figure_json(const struct figure *f, FILE *out);
 
+/* Has the series the name of one in an earlier panel or place?  A legend has each name once. */
+bool figure_repeated(const struct figure *f, int panel, int series);
+
 #endif

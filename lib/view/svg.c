@@ -531,18 +531,6 @@ in_legend(const struct figure *f, const struct figure_series *s)
 	return *s->name && faint <= LEGEND;
 }
 
-/* The same name in an earlier panel or place. */
-static bool
-repeated(const struct figure *f, int panel, int series)
-{
-	for (int k = 0; k <= panel; k++)
-		for (int i = 0; i < (k == panel ? series : f->panel[k].n); i++)
-			if (!strcmp(f->panel[k].series[i].name,
-				    f->panel[panel].series[series].name))
-				return true;
-	return false;
-}
-
 static void
 draw_sample(const struct draw *d, double x, double y, const struct figure_series *s)
 {
@@ -620,7 +608,7 @@ draw_legend(const struct draw *d, double y, bool dry)
 		for (int i = 0; i < p->n; i++) {
 			const struct figure_series *s = &p->series[i];
 			const double w = 24 + 6 + text_width(s->name) + 14;
-			if (!in_legend(d->f, s) || repeated(d->f, k, i))
+			if (!in_legend(d->f, s) || figure_repeated(d->f, k, i))
 				continue;
 			if (any && x + w > d->right) {
 				x = d->left;

@@ -322,17 +322,6 @@ draw_panel(const struct figure *f, int k, int width, int lines, bool unicode, bo
 
 /* --- legend --- */
 
-static bool
-repeated(const struct figure *f, int panel, int series)
-{
-	for (int k = 0; k <= panel; k++)
-		for (int i = 0; i < (k == panel ? series : f->panel[k].n); i++)
-			if (!strcmp(f->panel[k].series[i].name,
-				    f->panel[panel].series[series].name))
-				return true;
-	return false;
-}
-
 static void
 legend(const struct figure *f, bool unicode, bool color, FILE *out)
 {
@@ -345,7 +334,7 @@ legend(const struct figure *f, bool unicode, bool color, FILE *out)
 			struct figure_series s = f->panel[k].series[i];
 			struct canvas *c;
 			struct field d;
-			if (!*s.name || repeated(f, k, i) || named++ >= 12)
+			if (!*s.name || figure_repeated(f, k, i) || named++ >= 12)
 				continue;
 			c = canvas_new(LABEL + 6, 3, unicode, color);
 			d = (struct field){.f = &axis, .c = c, .lo = -1, .hi = 1, .lines = 1};
