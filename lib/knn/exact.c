@@ -48,9 +48,8 @@ measure(void *arg, long i, int worker)
 		const double norm = pick_norm(d, k);
 		s->norm[i] = norm > s->norm[i] ? norm : s->norm[i];
 		s->inverse[i] += norm > 0 ? 1 / norm : 0;
-		for (long j = 0; j < d; j++)
-			if (fabsf(k[j]) > s->most[i])
-				s->most[i] = fabsf(k[j]);
+		const float most = scan_table()->most(d, k);
+		s->most[i] = most > s->most[i] ? most : s->most[i];
 	}
 }
 
@@ -89,7 +88,7 @@ make_bytes(struct exact *x, struct slices *s, long slices)
 	task_run(slices, quantize, s);
 	for (long i = 0; i < slices; i++)
 		off = s->off[i] > off ? s->off[i] : off;
-	x->off = sqrt(off) * (1 + 1e-7);
+	x->off = off;
 	return true;
 }
 
@@ -202,14 +201,11 @@ query_bytes(const struct exact *x, const struct scan *scan, struct pick *p, int 
 {
 	struct pick_lane *l = &p->lane[lane];
 	const long d = x->keys.d;
-	float most = 0x1p-100f;
+	const float step = fmaxf(scan->most(d, l->query), 0x1p-100f) / 127;
 	double e, margin;
 	long sum = 0;
 
-	for (long j = 0; j < d; j++)
-		most = fabsf(l->query[j]) > most ? fabsf(l->query[j]) : most;
-	const float step = most / 127;
-	e = sqrt(scan->quantize(d, l->query, step, 0, (uint8_t *)byte)) * (1 + 1e-7);
+	e = scan->quantize(d, l->query, step, 0, (uint8_t *)byte);
 	for (long j = 0; j < d; j++)
 		sum += byte[j];
 	l->unit = 1 / ((double)step * (double)x->step);
@@ -309,15 +305,13 @@ search(void *arg, long task, int worker)
 		collect(j, &b.pick[i], span, (first + i) * j->scan->lanes);
 }
 
-/* The best of all spans. */
+/* The best of all spans for one query. */
 static void
-merge(void *arg, long query, int worker)
+merge_query(const struct job *j, long query)
 {
-	const struct job *j = arg;
 	struct pick_found *best = j->part + query * j->k;
 	int n = 0;
 
-	(void)worker;
 	while (n < j->k && best[n].id >= 0)
 		n++;
 	for (long s = 1; s < j->spans; s++) {
@@ -329,6 +323,17 @@ merge(void *arg, long query, int worker)
 		j->id[query * j->k + r] = best[r].id;
 		j->score[query * j->k + r] = best[r].score;
 	}
+}
+
+static void
+merge(void *arg, long chunk, int worker)
+{
+	const struct job *j = arg;
+	const long to = (chunk + 1) * CHUNK < j->m ? (chunk + 1) * CHUNK : j->m;
+
+	(void)worker;
+	for (long query = chunk * CHUNK; query < to; query++)
+		merge_query(j, query);
 }
 
 void
@@ -352,6 +357,6 @@ exact_search(const struct exact *x, const float *queries, long m, int k, int *id
 	j.panel_bytes = (j.panel_bytes + 63) / 64 * 64;
 	j.part = mem_zero((size_t)(j.spans * m), (size_t)k * sizeof *j.part);
 	task_run(j.chunks * j.spans, search, &j);
-	task_run(m, merge, &j);
+	task_run(j.chunks, merge, &j);
 	free(j.part);
 }

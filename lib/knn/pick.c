@@ -151,7 +151,7 @@ pick_bar(struct pick *p, int lane, float score)
 {
 	const struct pick_lane *l = &p->lane[lane];
 	const double least = (double)score * l->unit + l->offset;
-	const float bar = (float)(least - (double)p->scan.slack[lane]);
+	const float bar = (float)(least - (double)p->scan.slack[lane] / 2);
 
 	if (bar > p->scan.bar[lane])
 		p->scan.bar[lane] = bar;
@@ -174,24 +174,41 @@ score(const struct pick *p, const struct pick_lane *l, const float *key)
 		       : pick_score(p->keys->d, l->query, key);
 }
 
-/* Score what waits; the k-th best score is a bar, too. */
+/* Score what waits at or above the bar; the k-th best score is a bar, too. */
 static void
-settle(struct pick *p, int lane)
+settle_above(struct pick *p, int lane, float bar)
 {
 	const struct pick_keys *keys = p->keys;
 	struct pick_lane *l = &p->lane[lane];
+	int kept = 0;
 
-	if (l->waiting)
-		p->table->widen(keys->d, l->query, p->wide);
 	for (int i = 0; i < l->waiting; i++) {
 		const int row = l->wait[i].id;
+		if (l->wait[i].score < bar) {
+			l->wait[kept++] = l->wait[i];
+			continue;
+		}
 		const struct pick_found f = {score(p, l, keys->key + (long)row * keys->d),
 					     keys->id ? keys->id[row] : row};
 		l->found = pick_insert(l->best, l->found, p->k, f);
 	}
-	l->waiting = 0;
+	l->waiting = kept;
 	if (l->found == p->k)
 		pick_bar(p, lane, l->best[p->k - 1].score);
+}
+
+/* Score all that may matter, first what the filter ranks among the best: that raises the bar. */
+static void
+settle(struct pick *p, int lane)
+{
+	struct pick_lane *l = &p->lane[lane];
+
+	if (!l->waiting)
+		return;
+	p->table->widen(p->keys->d, l->query, p->wide);
+	settle_above(p, lane, p->scan.bar[lane] + p->scan.slack[lane] / 2);
+	sift(l, p->scan.bar[lane]);
+	settle_above(p, lane, -INFINITY);
 }
 
 void

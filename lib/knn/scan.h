@@ -53,8 +53,10 @@ struct scan {
 	long (*bytes)(struct scan_state *s, int lanes, long d, const int8_t *panel, long n,
 		      const uint8_t *keys);
 
-	/* byte[j] = round(x[j] / step) + bias within [-127, 127] + bias; the sum of the squares of
-	 * x[j] - step (byte[j] - bias) is returned. */
+	float (*most)(long d, const float *x); /* the greatest |x[j]| */
+	/* byte[j] = round(x[j] / step) + bias within [-127, 127] + bias, |x[j]| at most 127 steps.
+	 * Returned is a bound of the norm of x - step (byte - bias), too great by less than a
+	 * hundredth part of half a step in each component. */
 	double (*quantize)(long d, const float *x, float step, int bias, uint8_t *byte);
 
 	/*
