@@ -5,7 +5,9 @@
 #include "io/trace.h"
 #include "math/blas.h"
 #include "program.h"
+#include "train/appraise.h"
 #include "train/classify.h"
+#include "train/labeller.h"
 #include "train/model.h"
 #include "train/prompt.h"
 #include "train/sample.h"
@@ -21,7 +23,7 @@
 static struct args {
 	struct recipe recipe;
 	char *dir, *book, *timing, *decisions, *csv[RUN_CSVS], *eval, *sample;
-	char *bpe, *gpt2, *llama2, *kernels;
+	char *features, *bpe, *gpt2, *llama2, *kernels;
 	int workers;
 	long ckpt_every, tokens;
 	double temp;
@@ -44,6 +46,8 @@ static const struct opt ambient[] = {
 	ROW("layers-csv", 0, OPT_TEXT, csv[RUN_LAYERS], 0, 0, "FILE", "instead of RUN/layers.csv"),
 	ROW("trace-csv", 0, OPT_TEXT, csv[RUN_TRACE], 0, 0, "FILE",
 	    "instead of RUN/trace.csv.gz; with --eval the routing of the file"),
+	ROW("features-csv", 0, OPT_TEXT, features, 0, 0, "FILE",
+	    "with --eval what a classifier's encoder makes of each sample"),
 	ROW("kernels", 0, OPT_TEXT, kernels, 0, 0, "avx512|avx2|portable",
 	    "instruction set; else the best there is"),
 	ROW("selftest", 0, OPT_FLAG, selftest, 0, 1, NULL,
@@ -315,7 +319,7 @@ stdout_taken(void)
 	for (int i = 0; i < RUN_CSVS; i++)
 		if (args.csv[i] && strcmp(args.csv[i], "-") == 0)
 			return true;
-	return false;
+	return args.features && strcmp(args.features, "-") == 0;
 }
 
 static int
@@ -350,25 +354,72 @@ eval_model(struct model *m, const struct tokens *data, struct watch *w)
 	return bad;
 }
 
+/* Tables of a classifier's samples. */
+struct tables {
+	struct row trace, features;
+};
+
+static int
+write_sample(void *arg, const struct classifier *c, const struct appraised *s)
+{
+	struct tables *t = arg;
+
+	if (t->trace.f && appraise_trace(&t->trace, c, s) != 0)
+		return -1;
+	return t->features.f ? appraise_features(&t->features, c, s) : 0;
+}
+
+static int
+tables_open(struct tables *t, const struct classifier *c)
+{
+	const char *trace = args.csv[RUN_TRACE];
+
+	if (trace && (!(t->trace.f = file_create(trace)) || appraise_trace_header(&t->trace) != 0))
+		return -1;
+	if (!args.features)
+		return 0;
+	return (t->features.f = file_create(args.features))
+		       ? appraise_features_header(&t->features, c)
+		       : -1;
+}
+
 /* A classifier's samples stand where a model's tokens do. */
+static int
+eval_samples(struct labeller *l, const struct images *data)
+{
+	struct tables t = {0};
+	struct appraise a;
+	double loss;
+	int bad = tables_open(&t, l->c);
+
+	if (!bad)
+		bad = appraise_run(l->c, data, 0, data->n, &l->how, write_sample, &t, &a);
+	bad |= file_close(t.trace.f) | file_close(t.features.f);
+	if (bad)
+		return -1;
+	loss = a.ce / (double)a.n;
+	if (!stdout_taken())
+		printf("tokens,loss,bits_per_token,perplexity,accuracy\n%ld,%.9g,%.9g,%.9g,%.9g\n",
+		       a.n, loss, loss / M_LN2, exp(loss), (double)a.right / (double)a.n);
+	return 0;
+}
+
 static int
 eval_classifier(const struct ckpt *k, const char *file)
 {
-	struct file *trace = NULL;
-	struct classify_eval e;
+	struct labeller l;
+	struct images *data;
 	int bad;
 
 	if (args.csv[RUN_EXPERTS])
 		return usage("--experts-csv is not for the --eval of a classifier (moe-ecology "
-			     "census reads its --trace-csv)");
-	if (args.csv[RUN_TRACE] && !(trace = file_create(args.csv[RUN_TRACE])))
+			     "census reads its checkpoint)");
+	if (labeller_take(&l, k) != 0)
 		return -1;
-	bad = classify_eval(k, file, trace, &e);
-	bad |= file_close(trace);
-	if (!bad && !stdout_taken())
-		printf("tokens,loss,bits_per_token,perplexity,accuracy\n%ld,%.9g,%.9g,%.9g,%.9g\n",
-		       e.samples, e.loss, e.loss / M_LN2, exp(e.loss), e.accuracy);
-	return bad ? -1 : 0;
+	bad = (data = labeller_data(&l, file)) ? eval_samples(&l, data) : -1;
+	images_close(data);
+	labeller_close(&l);
+	return bad;
 }
 
 static int
@@ -396,7 +447,7 @@ eval(const char *file)
 	struct ckpt *k = ckpt_open(args.eval);
 	const char *recipe = k ? ckpt_meta(k, "recipe") : NULL;
 	int status = !k				     ? -1
-		     : recipe && classify_is(recipe) ? eval_classifier(k, file)
+		     : recipe && labeller_is(recipe) ? eval_classifier(k, file)
 						     : eval_text(k, file);
 
 	ckpt_close(k);
@@ -457,6 +508,8 @@ check_csvs(void)
 {
 	if (args.csv[RUN_TRACE] && !args.recipe.trace && !args.eval)
 		return usage("--trace-csv: nothing is traced (expected --trace)");
+	if (args.features && !args.eval)
+		return usage("--features-csv is of a checkpoint in use (expected --eval)");
 	for (int i = 0; i < RUN_CSVS; i++)
 		for (int j = 0; j < i; j++)
 			if (args.csv[i] && args.csv[j] && strcmp(args.csv[i], args.csv[j]) == 0)

@@ -15,7 +15,7 @@ static uint16_t label[N];
 static struct mixture *
 make(int experts, double prototype)
 {
-	const struct mixture_shape s = {F, 10, 6, experts, experts ? 2 : 1, 7, prototype};
+	const struct mixture_shape s = {F, 10, 6, experts, experts ? 2 : 1, 7, prototype, false};
 	struct mixture *m = mixture_new(&s, N, true);
 	struct rng r = rng_at(1, RNG_TEST, 0, 0);
 

@@ -238,32 +238,34 @@ schedules(void)
 		static const char *const name[] = {"cosine", "linear", "constant", "wsd"};
 		enum schedule_kind kind = (enum schedule_kind)k;
 		double end = kind == LR_CONSTANT ? peak : tenth;
-		is_real(optim_rate(kind, peak, 0, 1000, 0), peak, 1e-15, "%s: begins at the peak",
+		is_real(optim_rate(kind, peak, 0.1, 0, 1000, 0), peak, 1e-15,
+			"%s: begins at the peak", name[k]);
+		is_real(optim_rate(kind, peak, 0.1, 0, 1000, 1000), end, 1e-15, "%s: at the end",
 			name[k]);
-		is_real(optim_rate(kind, peak, 0, 1000, 1000), end, 1e-15, "%s: at the end",
+		is_real(optim_rate(kind, peak, 0, 0, 1000, 1000), kind == LR_CONSTANT ? peak : 0,
+			1e-15, "%s: to nothing", name[k]);
+		is_real(optim_rate(kind, peak, 0.1, 0, 1000, 5000), end, 1e-15, "%s: after the end",
 			name[k]);
-		is_real(optim_rate(kind, peak, 0, 1000, 5000), end, 1e-15, "%s: after the end",
-			name[k]);
-		is_real(optim_rate(kind, peak, 1, 1000, 0), peak, 1e-15, "%s: one step of warm-up",
-			name[k]);
-		is_real(optim_rate(kind, peak, 10, 1000000000, 0), peak / 10, 1e-8,
+		is_real(optim_rate(kind, peak, 0.1, 1, 1000, 0), peak, 1e-15,
+			"%s: one step of warm-up", name[k]);
+		is_real(optim_rate(kind, peak, 0.1, 10, 1000000000, 0), peak / 10, 1e-8,
 			"%s: the first of ten steps of warm-up", name[k]);
-		is_real(optim_rate(kind, peak, 10, 1000000000, 4), peak / 2, 1e-8,
+		is_real(optim_rate(kind, peak, 0.1, 10, 1000000000, 4), peak / 2, 1e-8,
 			"%s: the fifth of ten", name[k]);
-		is_real(optim_rate(kind, peak, 10, 1000000000, 9), peak, 1e-8,
+		is_real(optim_rate(kind, peak, 0.1, 10, 1000000000, 9), peak, 1e-8,
 			"%s: the tenth of ten", name[k]);
 	}
-	is_real(optim_rate(LR_COSINE, peak, 0, 1000, 500), (peak + tenth) / 2, 1e-15,
+	is_real(optim_rate(LR_COSINE, peak, 0.1, 0, 1000, 500), (peak + tenth) / 2, 1e-15,
 		"cosine: half");
-	is_real(optim_rate(LR_COSINE, peak, 0, 1200, 400), tenth + 0.75 * (peak - tenth), 1e-15,
-		"cosine: a third");
-	is_real(optim_rate(LR_LINEAR, peak, 100, 1000, 49), peak / 2 * (1 - 0.9 * 0.049), 1e-15,
-		"linear: the warm-up multiplies it");
-	is_real(optim_rate(LR_LINEAR, peak, 0, 1000, 250), peak - 0.25 * (peak - tenth), 1e-15,
+	is_real(optim_rate(LR_COSINE, peak, 0.1, 0, 1200, 400), tenth + 0.75 * (peak - tenth),
+		1e-15, "cosine: a third");
+	is_real(optim_rate(LR_LINEAR, peak, 0.1, 100, 1000, 49), peak / 2 * (1 - 0.9 * 0.049),
+		1e-15, "linear: the warm-up multiplies it");
+	is_real(optim_rate(LR_LINEAR, peak, 0.1, 0, 1000, 250), peak - 0.25 * (peak - tenth), 1e-15,
 		"linear: a quarter");
-	is_real(optim_rate(LR_WSD, peak, 0, 1000, 800), peak, 1e-15,
+	is_real(optim_rate(LR_WSD, peak, 0.1, 0, 1000, 800), peak, 1e-15,
 		"wsd: constant for four fifths");
-	is_real(optim_rate(LR_WSD, peak, 0, 1000, 900), (peak + tenth) / 2, 1e-14,
+	is_real(optim_rate(LR_WSD, peak, 0.1, 0, 1000, 900), (peak + tenth) / 2, 1e-14,
 		"wsd: half of the last fifth");
 }
 

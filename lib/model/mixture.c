@@ -20,6 +20,7 @@ struct mixture {
 	bool train;
 	struct dense feature, hidden, score;
 	struct tensor *prototype; /* [E] rows of one [E, D] */
+	struct tensor bias;	  /* [E] of the choice; w NULL: none */
 	struct dense *expert;	  /* [E] of one [E C, D] and [E C]; the plain head if E = 0 */
 	float *prototypes, *dprototypes;
 	float *heads, *biases, *dheads, *dbiases;
@@ -32,8 +33,10 @@ struct mixture {
 	int *choice;			  /* K */
 	float *gate;			  /* K */
 	double *ce, *lse;
-	double *P, *carried, *share; /* [E] */
-	float *df, *dh, *dz, *du;    /* gradients */
+	double *P, *carried, *share, *dp; /* [E] */
+	float *df, *dh, *dz, *du;	  /* gradients: D, R, E, K C */
+	int *row;			  /* 1: the samples of one expert, and their rows */
+	float *some_f, *some_u, *some_df; /* D, C, D */
 	struct tensor **tensor;
 	int tensors;
 	void *memory;
@@ -151,15 +154,21 @@ layout(struct mixture *m, struct arena *a)
 		take_dense(m, a, &m->score, s->experts, s->router, "router.2");
 	}
 	take_experts(m, a);
-	float **const row[] = {&m->f,	 &m->h,	 &m->z,	     &m->p,    &m->g,
-			       &m->u,	 &m->y,	 &m->oracle, &m->near, &m->norm,
-			       &m->gate, &m->df, &m->dh,     &m->dz,   &m->du};
-	const long size[] = {D, R, E, E, E, heads * C, C, E, E, 1, s->top_k, D, R, E, heads * C};
+	if (s->bias) {
+		m->bias.w = take(a, E);
+		name_tensor(m, &m->bias, 1, E, "router.bias");
+	}
+	float **const row[] = {&m->f,	 &m->h,	 &m->z,	     &m->p,	 &m->g,	     &m->u,
+			       &m->y,	 &m->dh, &m->oracle, &m->near,	 &m->norm,   &m->dz,
+			       &m->gate, &m->df, &m->du,     &m->some_f, &m->some_u, &m->some_df};
+	const long size[] = {D, R, E, E,	E, heads * C,	 C, R, E,
+			     E, 1, E, s->top_k, D, s->top_k * C, D, C, D};
 	for (size_t i = 0; i < sizeof row / sizeof *row; i++)
 		*row[i] = take(a, n * size[i]);
 	m->length = take(a, E);
 	m->choice = arena_take(a, (size_t)(n * s->top_k), sizeof(int));
-	double **const sum[] = {&m->ce, &m->lse, &m->P, &m->carried, &m->share};
+	m->row = arena_take(a, (size_t)n, sizeof(int));
+	double **const sum[] = {&m->ce, &m->lse, &m->P, &m->carried, &m->share, &m->dp};
 	for (size_t i = 0; i < sizeof sum / sizeof *sum; i++)
 		*sum[i] = arena_take(a, (size_t)(i < 2 ? n : E), sizeof(double));
 }
@@ -331,7 +340,8 @@ score_sample(struct mixture *m, const struct mixture_loss *loss, int i, uint64_t
 	m->lse[i] = log(m->lse[i]) + sum;
 	kern->softmax(E, p);
 	draw = g;
-	memcpy(draw, z, (size_t)E * sizeof *draw);
+	for (int e = 0; e < E; e++)
+		draw[e] = m->bias.w ? z[e] * t + m->bias.w[e] : z[e];
 	if (loss->random) {
 		struct rng r = rng_at(seed, RNG_ROUTE, (uint64_t)step, (uint64_t)i);
 
@@ -352,6 +362,17 @@ score_sample(struct mixture *m, const struct mixture_loss *loss, int i, uint64_t
 }
 
 static void
+route(struct mixture *m, const struct mixture_loss *loss, uint64_t seed, long step)
+{
+	const long D = m->s.width;
+
+	for (int e = 0; e < m->s.experts; e++)
+		m->length[e] = (float)sqrt(kern->sumsq(D, m->prototypes + e * D)) + 1e-12f;
+	for (int i = 0; i < m->n; i++)
+		score_sample(m, loss, i, seed, step);
+}
+
+static void
 mix_sample(struct mixture *m, const struct mixture_loss *loss, const uint16_t *label, int i)
 {
 	const int E = m->s.experts, C = m->s.classes;
@@ -367,9 +388,56 @@ mix_sample(struct mixture *m, const struct mixture_loss *loss, const uint16_t *l
 	m->ce[i] = cross_entropy(y, C, label[i]);
 	if (loss->weight[MIXTURE_ORACLE] == 0)
 		return;
-	for (int e = 0; e < E; e++)
-		o[e] = (float)(-cross_entropy(u + (long)e * C, C, label[i]) / loss->tau);
+	for (int e = 0; e < E; e++) {
+		const float *ue = u + (long)e * C;
+		float part[3];
+
+		kern->partition(C, ue, m->some_u, part);
+		o[e] = (float)(((double)ue[label[i]] - (double)part[0] - log((double)part[1])) /
+			       loss->tau);
+	}
 	kern->softmax(E, o);
+}
+
+/* The samples of the last forward that chose expert e: m->row[n]; n. */
+static long
+rows_of(struct mixture *m, int e)
+{
+	long n = 0;
+
+	for (int i = 0; i < m->n; i++)
+		for (int r = 0; r < m->s.top_k; r++)
+			if (mixture_choice(m, i)[r] == e)
+				m->row[n++] = i;
+	return n;
+}
+
+/* some_f = the features of these samples. */
+static void
+gather_features(struct mixture *m, long n)
+{
+	const long D = m->s.width;
+
+	for (long i = 0; i < n; i++)
+		memcpy(m->some_f + i * D, m->f + m->row[i] * D, (size_t)D * sizeof(float));
+}
+
+/* u_e of the samples that chose e, for all e. */
+static void
+chosen_heads(struct mixture *m)
+{
+	const long E = m->s.experts, C = m->s.classes, D = m->s.width;
+
+	for (int e = 0; e < E; e++) {
+		const long n = rows_of(m, e);
+
+		gather_features(m, n);
+		apply(m->heads + e * C * D, m->biases + e * C, C, D, m->some_f, n, false,
+		      m->some_u);
+		for (long i = 0; i < n; i++)
+			memcpy(m->u + (m->row[i] * E + e) * C, m->some_u + i * C,
+			       (size_t)C * sizeof(float));
+	}
 }
 
 /* Importance, carried weight and share of choices of each expert. */
@@ -393,14 +461,9 @@ shares(struct mixture *m)
 static double
 cosine(const float *a, const float *b, int n)
 {
-	double ab = 0, aa = 0, bb = 0;
+	const double aa = kern->sumsq(n, a), bb = kern->sumsq(n, b);
 
-	for (int i = 0; i < n; i++) {
-		ab += (double)a[i] * (double)b[i];
-		aa += (double)a[i] * (double)a[i];
-		bb += (double)b[i] * (double)b[i];
-	}
-	return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
+	return aa > 0 && bb > 0 ? (double)kern->dot(n, a, b) / sqrt(aa * bb) : 0;
 }
 
 /* The mean over pairs of chosen experts of the positive part of their outputs' cosine. */
@@ -471,24 +534,22 @@ mixture_forward(struct mixture *m, const struct mixture_loss *loss, const float 
 		apply(m->feature.w.w, m->feature.b.w, s->width, s->features, x, n, true, m->f);
 		apply(m->hidden.w.w, m->hidden.b.w, s->router, s->width, m->f, n, true, m->h);
 		apply(m->score.w.w, m->score.b.w, E, s->router, m->h, n, false, m->z);
-		apply(m->heads, m->biases, (long)E * C, s->width, m->f, n, false, m->u);
+		route(m, loss, seed, step);
+		if (loss->weight[MIXTURE_ORACLE] != 0)
+			apply(m->heads, m->biases, (long)E * C, s->width, m->f, n, false, m->u);
+		else
+			chosen_heads(m);
 	} else {
 		apply(m->heads, m->biases, C, s->features, x, n, false, m->y);
 	}
-	for (int e = 0; e < E; e++)
-		m->length[e] =
-			(float)sqrt(kern->sumsq(s->width, m->prototypes + (long)e * s->width)) +
-			1e-12f;
 	for (int i = 0; i < n; i++) {
 		const float *y = m->y + (long)i * C;
 		int best = 0;
 
-		if (E) {
-			score_sample(m, loss, i, seed, step);
+		if (E)
 			mix_sample(m, loss, label, i);
-		} else {
+		else
 			m->ce[i] = cross_entropy(y, C, label[i]);
-		}
 		for (int c = 1; c < C; c++)
 			best = y[c] > y[best] ? c : best;
 		out->right += best == label[i];
@@ -525,18 +586,12 @@ through_relu(const float *y, float *dy, long n)
 static void
 cosine_back(const float *a, const float *b, int n, double weight, float *da)
 {
-	double aa = 0, bb = 0, c = cosine(a, b, n);
+	const double aa = kern->sumsq(n, a), bb = kern->sumsq(n, b);
 
-	for (int i = 0; i < n; i++) {
-		aa += (double)a[i] * (double)a[i];
-		bb += (double)b[i] * (double)b[i];
-	}
 	if (aa == 0 || bb == 0)
 		return;
-	aa = sqrt(aa);
-	bb = sqrt(bb);
-	for (int i = 0; i < n; i++)
-		da[i] += (float)(weight * ((double)b[i] / bb - c * (double)a[i] / aa) / aa);
+	kern->axpy(n, (float)(weight / sqrt(aa * bb)), b, da);
+	kern->axpy(n, (float)(-weight * cosine(a, b, n) / aa), a, da);
 }
 
 /* The gradient of the outputs of sample i, and through its weights that of p: dp [E]. */
@@ -551,17 +606,16 @@ mix_back(struct mixture *m, const struct mixture_loss *loss, int label, int i, d
 					     ((double)K * (K - 1) * m->n)
 				   : 0;
 	const float *u = m->u + (long)i * E * C, *g = m->g + (long)i * E;
-	float *du = m->du + (long)i * E * C, *dy = m->y + (long)i * C;
+	float *du = m->du + (long)i * K * C, *dy = m->y + (long)i * C;
 	double dg[64], mean = 0, chosen = 0;
 
 	kern->softmax(C, dy); /* y is no longer needed */
 	dy[label] -= 1;
 	kern->scale(C, 1 / (float)m->n, dy, dy);
-	memset(du, 0, (size_t)E * (size_t)C * sizeof *du);
 	for (int r = 0; r < K; r++) {
 		const int e = choice[r];
 
-		kern->scale(C, g[e], dy, du + (long)e * C);
+		kern->scale(C, g[e], dy, du + (long)r * C);
 		dg[r] = (double)kern->dot(C, dy, u + (long)e * C) +
 			even * (m->carried[e] - 1.0 / E);
 		mean += (double)g[e] * dg[r];
@@ -572,7 +626,7 @@ mix_back(struct mixture *m, const struct mixture_loss *loss, int label, int i, d
 			const float *ua = u + (long)choice[a] * C, *ub = u + (long)choice[b] * C;
 
 			if (a != b && cosine(ua, ub, C) > 0)
-				cosine_back(ua, ub, C, apart, du + (long)choice[a] * C);
+				cosine_back(ua, ub, C, apart, du + (long)a * C);
 		}
 	for (int r = 0; !loss->random && r < K; r++)
 		dp[choice[r]] += (dg[r] - mean) / chosen;
@@ -586,8 +640,9 @@ score_back(struct mixture *m, const struct mixture_loss *loss, int label, int i)
 	const double nats = loss->normalised && E > 1 ? 1 / log(E) : 1, *w = loss->weight;
 	const float *p = m->p + (long)i * E, *o = m->oracle + (long)i * E, *z = m->z + (long)i * E;
 	float *dz = m->dz + (long)i * E;
-	double *dp = mem_zero((size_t)E, sizeof *dp), mean = 0;
+	double *dp = m->dp, mean = 0;
 
+	memset(dp, 0, (size_t)E * sizeof *dp);
 	mix_back(m, loss, label, i, dp);
 	for (int e = 0; !loss->random && e < E; e++) {
 		const double pe = fmax((double)p[e], 1e-30);
@@ -606,22 +661,42 @@ score_back(struct mixture *m, const struct mixture_loss *loss, int label, int i)
 			dz[e] += (float)(w[MIXTURE_Z] * 2 * m->lse[i] *
 					 exp((double)z[e] - m->lse[i]) / m->n);
 	}
-	free(dp);
 }
 
-/* Through s cos(f, p_e) of sample i. */
+/*
+ * Through s cos(f, p_e) of all: with a = s dz / (|f| |p|) and c the cosine,
+ *	df += a p - s dz c / |f|^2 f		dp += a f - s dz c / |p|^2 p
+ */
 static void
-prototype_back(struct mixture *m, int i)
+prototype_back(struct mixture *m)
 {
-	const int E = m->s.experts, D = m->s.width;
-	const float *f = m->f + (long)i * D;
+	const long E = m->s.experts, D = m->s.width;
+	float *a = m->near;
 
-	for (int e = 0; m->s.prototype != 0 && e < E; e++) {
-		const double d = m->s.prototype * (double)m->dz[(long)i * E + e];
+	if (m->s.prototype == 0)
+		return;
+	for (long e = 0; e < E; e++) {
+		double own = 0;
 
-		cosine_back(f, m->prototypes + (long)e * D, D, d, m->df + (long)i * D);
-		cosine_back(m->prototypes + (long)e * D, f, D, d, m->dprototypes + (long)e * D);
+		for (int i = 0; i < m->n; i++)
+			own += m->s.prototype * (double)m->dz[i * E + e] * (double)a[i * E + e];
+		own /= (double)m->length[e] * (double)m->length[e];
+		kern->axpy(D, (float)-own, m->prototypes + e * D, m->dprototypes + e * D);
 	}
+	for (int i = 0; i < m->n; i++) {
+		double own = 0;
+
+		for (long e = 0; e < E; e++) {
+			const double d = m->s.prototype * (double)m->dz[i * E + e];
+
+			own += d * (double)a[i * E + e];
+			a[i * E + e] = (float)(d / ((double)m->norm[i] * (double)m->length[e]));
+		}
+		own /= (double)m->norm[i] * (double)m->norm[i];
+		kern->axpy(D, (float)-own, m->f + i * D, m->df + i * D);
+	}
+	kern->tn(E, D, m->n, a, E, m->f, D, m->dprototypes, D, true);
+	kern->nn(m->n, D, E, a, E, m->prototypes, D, m->df, D, true);
 }
 
 static void
@@ -656,6 +731,33 @@ plain_back(struct mixture *m, const float *x, const uint16_t *label, float *dx)
 	back(m->heads, m->dheads, m->dbiases, C, m->s.features, x, m->y, m->n, dx, false);
 }
 
+/* Through the heads, each with the samples that chose it: df is set. */
+static void
+heads_back(struct mixture *m)
+{
+	const long C = m->s.classes, D = m->s.width, K = m->s.top_k;
+
+	memset(m->df, 0, (size_t)(m->n * D) * sizeof *m->df);
+	for (int e = 0; e < m->s.experts; e++) {
+		const long n = rows_of(m, e);
+
+		gather_features(m, n);
+		for (long i = 0; i < n; i++) {
+			const int *choice = mixture_choice(m, m->row[i]);
+			long r = 0;
+
+			while (choice[r] != e)
+				r++;
+			memcpy(m->some_u + i * C, m->du + (m->row[i] * K + r) * C,
+			       (size_t)C * sizeof(float));
+		}
+		back(m->heads + e * C * D, m->dheads + e * C * D, m->dbiases + e * C, C, D,
+		     m->some_f, m->some_u, n, m->some_df, false);
+		for (long i = 0; i < n; i++)
+			kern->axpy(D, 1, m->some_df + i * D, m->df + m->row[i] * D);
+	}
+}
+
 void
 mixture_back(struct mixture *m, const struct mixture_loss *loss, const float *x,
 	     const uint16_t *label, float *dx)
@@ -669,15 +771,30 @@ mixture_back(struct mixture *m, const struct mixture_loss *loss, const float *x,
 	}
 	for (int i = 0; i < n; i++)
 		score_back(m, loss, label[i], i);
-	back(m->heads, m->dheads, m->dbiases, E * s->classes, D, m->f, m->du, n, m->df, false);
+	heads_back(m);
 	back(m->score.w.w, m->score.w.g, m->score.b.g, E, s->router, m->h, m->dz, n, m->dh, false);
 	through_relu(m->h, m->dh, n * s->router);
 	back(m->hidden.w.w, m->hidden.w.g, m->hidden.b.g, s->router, D, m->f, m->dh, n, m->df,
 	     true);
-	for (int i = 0; i < n; i++)
-		prototype_back(m, i);
+	prototype_back(m);
 	ortho_back(m, loss->weight[MIXTURE_ORTHO]);
 	through_relu(m->f, m->df, n * D);
 	back(m->feature.w.w, m->feature.w.g, m->feature.b.g, D, s->features, x, m->df, n, dx,
 	     false);
+}
+
+void
+mixture_move_bias(struct mixture *m, double rate)
+{
+	const int E = m->s.experts;
+	double sum = 0;
+
+	for (int e = 0; e < E; e++) {
+		const double d = 1.0 / E - m->share[e];
+
+		m->bias.w[e] += (float)(rate * ((d > 0) - (d < 0)));
+		sum += (double)m->bias.w[e];
+	}
+	for (int e = 0; e < E; e++)
+		m->bias.w[e] -= (float)(sum / E);
 }

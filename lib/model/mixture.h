@@ -13,7 +13,9 @@
  *	u_e = V_e f + c_e  [C]			y = sum of g_e u_e over the chosen
  *
  * p_e is the expert's prototype; s is 0 where prototypes do not route.  Without experts (E = 0) it
- * is y = V x + c alone.  Every expert's u is computed: the oracle asks how good each would be.
+ * is y = V x + c alone.  With the oracle every expert's u is computed, for it asks how good each
+ * would be.  With `bias` the K of highest z / T + b are chosen, while p and g know nothing of b:
+ * the balancing without a loss of Wang et al. (arXiv:2408.15664).
  *
  * The loss, with means over the samples n of a batch:
  *
@@ -30,6 +32,7 @@
 struct mixture_shape {
 	int features, width, router, experts, top_k, classes; /* F, D, R, E, K, C */
 	double prototype;				      /* s */
+	bool bias;					      /* b, 0 at first */
 };
 
 enum { MIXTURE_TERMS = 7 };
@@ -78,6 +81,9 @@ void mixture_forward(struct mixture *m, const struct mixture_loss *loss, const f
 /* Of the last forward: add all gradients, and set dx[n][F]. */
 void mixture_back(struct mixture *m, const struct mixture_loss *loss, const float *x,
 		  const uint16_t *label, float *dx);
+
+/* b_e += rate sign(1/E - share of the last forward's choices), then zero mean. */
+void mixture_move_bias(struct mixture *m, double rate);
 
 /* What the last forward made of sample i: the chosen, best first, their weights, y [C], its CE. */
 const int *mixture_choice(const struct mixture *m, int i);

@@ -127,17 +127,17 @@ optim_step(struct param *p, const struct optim *o, double rate, long step, doubl
 }
 
 double
-optim_rate(enum schedule_kind kind, double peak, long warmup, long steps, long step)
+optim_rate(enum schedule_kind kind, double peak, double end, long warmup, long steps, long step)
 {
 	const double at = steps > 0 ? (double)step / (double)steps : 0;
 	double rate = 1;
 
 	if (kind == LR_COSINE)
-		rate = 0.1 + 0.45 * (1 + cos(M_PI * (at < 1 ? at : 1)));
+		rate = end + (1 - end) / 2 * (1 + cos(M_PI * (at < 1 ? at : 1)));
 	else if (kind == LR_LINEAR)
-		rate = 1 - 0.9 * (at < 1 ? at : 1);
+		rate = 1 - (1 - end) * (at < 1 ? at : 1);
 	else if (kind == LR_WSD && at > 0.8)
-		rate = 1 - 4.5 * ((at < 1 ? at : 1) - 0.8);
+		rate = 1 - 5 * (1 - end) * ((at < 1 ? at : 1) - 0.8);
 	if (step < warmup)
 		rate *= (double)(step + 1) / (double)warmup;
 	return peak * rate;

@@ -21,11 +21,12 @@ struct optim {
 enum schedule_kind { LR_COSINE, LR_LINEAR, LR_CONSTANT, LR_WSD };
 
 /*
- * The learning rate of a step (from 0): from the peak down to a tenth at `steps` by a cosine or a
- * line; or constant; or (wsd) constant until the last fifth of the steps, then a line to a tenth.
+ * The learning rate of a step (from 0): from the peak down to the share `end` of it at `steps` by a
+ * cosine or a line; or constant; or (wsd) constant until the last fifth of the steps, then a line.
  * During the first `warmup` steps this is multiplied by a line from 1 / warmup to 1.
  */
-double optim_rate(enum schedule_kind kind, double peak, long warmup, long steps, long step);
+double optim_rate(enum schedule_kind kind, double peak, double end, long warmup, long steps,
+		  long step);
 
 /*
  * The norm of the whole gradient.  When it is not finite, *where (if any) names the first tensor

@@ -4,12 +4,12 @@
 #include "base/num.h"
 #include "base/rng.h"
 #include "base/tick.h"
-#include "data/images.h"
-#include "model/classifier.h"
 #include "policy/event.h"
 #include "policy/row.h"
 #include "policy/tally.h"
 #include "pool/census.h"
+#include "train/appraise.h"
+#include "train/labeller.h"
 #include "train/site.h"
 #include "train/state.h"
 #include <inttypes.h>
@@ -19,7 +19,6 @@
 #include <string.h>
 
 enum { SHIFT = 4 /* pixels by which an image is moved at most */ };
-static const double easy = 0.7, hard = 0.4; /* confidence of easy and hard samples */
 
 /* Samples [from, to) of a set, in batches. */
 struct part {
@@ -27,10 +26,8 @@ struct part {
 	long from, to;
 };
 
-/* What a part of the data was to the model. */
-struct outcome {
-	long n, right;
-	double ce, load, z, entropy; /* sums over samples */
+/* What the census asks of samples. */
+struct count {
 	struct tally tally;
 	double *ce_of;	/* [E] sums over samples that chose the expert at all */
 	long *clear_of; /* [E] samples whose first choice it is with p1 - p2 > 0.1 */
@@ -56,25 +53,19 @@ struct job {
 /* --- data --- */
 
 static int
-form_of(const struct recipe *r, struct images_form *f)
-{
-	*f = (struct images_form){0};
-	return r->pixels ? images_shape(r->pixels, f) : 0;
-}
-
-static int
 data_open(struct job *j)
 {
 	struct recipe *r = j->r;
 	struct images_form form;
-	struct site_source v[2];
+	struct site_source v[3];
+	int sources = 1;
 	long held;
 
 	if (r->data.n != 1 || r->val.n > 1)
 		return err_set("a classifier learns from one set of samples and is validated on "
 			       "one at most (found %d and %d)",
 			       r->data.n, r->val.n);
-	if (form_of(r, &form) < 0 || !(j->data = images_open(r->data.v[0], &form, NULL)))
+	if (labeller_form(r, &form) < 0 || !(j->data = images_open(r->data.v[0], &form, NULL)))
 		return -1;
 	if (r->val.n && !(j->val = images_open(r->val.v[0], &form, j->data)))
 		return -1;
@@ -89,8 +80,17 @@ data_open(struct job *j)
 			       j->data->file, j->learn.to, r->batch);
 	v[0] = (struct site_source){"train", j->data->name, 0, j->data->bytes, j->data->crc};
 	if (j->val)
-		v[1] = (struct site_source){"val", j->val->name, 0, j->val->bytes, j->val->crc};
-	return site_recipe(&j->site, j->t->table, v, j->val ? 2 : 1) < 0 ||
+		v[sources++] =
+			(struct site_source){"val", j->val->name, 0, j->val->bytes, j->val->crc};
+	if (r->resume_from) {
+		struct site_source *from = &v[sources++];
+
+		*from = (struct site_source){.kind = "from", .name = "-"};
+		if (file_size(r->resume_from, &from->bytes) < 0 ||
+		    file_crc(r->resume_from, from->bytes, &from->crc) < 0)
+			return -1;
+	}
+	return site_recipe(&j->site, j->t->table, v, sources) < 0 ||
 			       site_check(&j->site, j->t->table, &r->made_of) < 0
 		       ? -1
 		       : 0;
@@ -118,52 +118,23 @@ shuffled(struct job *j)
 	return j->order + j->step % batches * j->r->batch;
 }
 
-/* Sample i as the model takes it, moved by (dy, dx) and mirrored. */
-static void
-sample(const struct classifier *c, const struct images *s, long i, int dy, int dx, bool mirror,
-       float *to)
-{
-	const long size = (long)s->height * s->width;
-
-	if (!s->pixel) {
-		for (long k = 0; k < s->width; k++)
-			to[k] = (s->value[i * s->width + k] - c->mean.w[k]) / c->sd.w[k];
-		return;
-	}
-	for (int p = 0; p < s->planes; p++) {
-		const uint8_t *from = s->pixel + (i * s->planes + p) * size;
-
-		for (int y = 0; y < s->height; y++)
-			for (int x = 0; x < s->width; x++) {
-				const int v = y + dy, u = (mirror ? s->width - 1 - x : x) + dx;
-				const bool in = v >= 0 && v < s->height && u >= 0 && u < s->width;
-
-				*to++ = in ? ((float)from[v * s->width + u] - c->mean.w[p]) /
-							c->sd.w[p]
-					   : 0;
-			}
-	}
-}
-
-static long
-sample_size(const struct images *s)
-{
-	return (long)s->planes * s->height * s->width;
-}
-
 static void
 next_batch(struct job *j)
 {
-	const long *order = shuffled(j), size = sample_size(j->data);
+	const long *order = shuffled(j), size = appraise_input_size(j->data);
 
 	for (int i = 0; i < j->r->batch; i++) {
 		struct rng r =
 			rng_at((uint64_t)j->r->seed, RNG_DATA, (uint64_t)j->step, (uint64_t)i);
 		const bool move = j->r->augment && j->data->pixel;
-		const int dy = move ? (int)rng_below(&r, 2 * SHIFT + 1) - SHIFT : 0,
-			  dx = move ? (int)rng_below(&r, 2 * SHIFT + 1) - SHIFT : 0;
+		struct appraise_move how = {0};
 
-		sample(j->c, j->data, order[i], dy, dx, move && rng_below(&r, 2), j->x + i * size);
+		if (move) {
+			how.dy = (int)rng_below(&r, 2 * SHIFT + 1) - SHIFT;
+			how.dx = (int)rng_below(&r, 2 * SHIFT + 1) - SHIFT;
+			how.mirror = rng_below(&r, 2);
+		}
+		appraise_input(j->c, j->data, order[i], how, j->x + i * size);
 		j->label[i] = j->data->label[order[i]];
 	}
 }
@@ -173,7 +144,7 @@ static void
 measure_input(struct classifier *c, const struct part *p)
 {
 	const struct images *s = p->set;
-	const long planes = c->mean.cols, size = sample_size(s) / planes;
+	const long planes = c->mean.cols, size = appraise_input_size(s) / planes;
 
 	for (long k = 0; k < planes; k++) {
 		double sum = 0, square = 0, n = (double)p->to * (double)size;
@@ -193,42 +164,7 @@ measure_input(struct classifier *c, const struct part *p)
 	}
 }
 
-/* --- the model --- */
-
-static struct classifier_shape
-shape_of(const struct recipe *r, int planes, int height, int width, int classes, bool images)
-{
-	return (struct classifier_shape){
-		.depth = images ? r->depth : 0,
-		.widen = r->widen,
-		.planes = planes,
-		.height = height,
-		.width = width,
-		.mixture = {.width = r->dim,
-			    .router = r->router_hidden ? r->router_hidden : (r->dim + 1) / 2,
-			    .experts = r->dense ? 0 : r->experts.v[0],
-			    .top_k = r->dense ? 1 : r->top_k,
-			    .classes = classes,
-			    .prototype = r->prototype == 0 ? 1 : 0}};
-}
-
-static struct mixture_loss
-loss_of(const struct recipe *r, long step)
-{
-	struct mixture_loss l = {.temperature = recipe_temperature(r, step),
-				 .tau = r->tau,
-				 .normalised = r->loss_scale == 1,
-				 .random = step < r->random_warmup};
-
-	l.weight[MIXTURE_ENTROPY] = r->entropy;
-	l.weight[MIXTURE_ORACLE] = r->oracle;
-	l.weight[MIXTURE_BALANCE] = r->balance;
-	l.weight[MIXTURE_ORTHO] = r->ortho;
-	l.weight[MIXTURE_DIVERGENCE] = r->divergence;
-	l.weight[MIXTURE_LOAD] = r->load_balance;
-	l.weight[MIXTURE_Z] = r->z_loss;
-	return l;
-}
+/* --- the directory --- */
 
 static int
 save(struct job *j)
@@ -274,8 +210,6 @@ out:
 	return status;
 }
 
-/* --- the directory --- */
-
 static int
 open_csvs(struct job *j, const char *marks)
 {
@@ -305,19 +239,41 @@ static int
 write_recipe(const struct job *j)
 {
 	char *val = j->val ? mem_text("val %s=%s\n", j->val->name, j->val->file) : mem_copy(""),
-	     *sources = mem_text("data %s=%s\n%s", j->data->name, j->data->file, val);
+	     *from = j->r->resume_from ? mem_text("resume-from %s\n", j->r->resume_from)
+				       : mem_copy(""),
+	     *sources = mem_text("data %s=%s\n%s%s", j->data->name, j->data->file, val, from);
 	int status = site_write(&j->site, sources);
 
 	free(val);
+	free(from);
 	free(sources);
+	return status;
+}
+
+/* Start from another run's model, moments, and step. */
+static int
+take_over(struct job *j)
+{
+	struct ckpt *k = ckpt_open(j->r->resume_from);
+	int status = k && (j->step = state_step(k)) >= 0 ? classifier_get(j->c, k) : -1;
+
+	if (status == 0 && j->step >= j->r->steps)
+		status = err_set("%s: is at step %ld (expected one before --steps %ld)", k->name,
+				 j->step, j->r->steps);
+	ckpt_close(k);
 	return status;
 }
 
 static int
 begin(struct job *j)
 {
-	classifier_init(j->c, (uint64_t)j->r->seed);
-	measure_input(j->c, &j->learn);
+	if (j->r->resume_from) {
+		if (take_over(j) < 0)
+			return -1;
+	} else {
+		classifier_init(j->c, (uint64_t)j->r->seed);
+		measure_input(j->c, &j->learn);
+	}
 	return open_csvs(j, NULL) < 0 || write_recipe(j) < 0 || save(j) < 0 ? -1 : 0;
 }
 
@@ -349,105 +305,40 @@ out:
 	return status;
 }
 
-/* --- what the model makes of samples --- */
+/* --- the census --- */
 
-static int
-outcome_begin(struct outcome *o, const struct classifier *c)
+static struct count
+count_new(const struct classifier *c)
 {
 	const size_t experts = (size_t)c->s.mixture.experts;
+	struct count n = {.tally = tally_new(true, 1, 0)};
 
-	*o = (struct outcome){.tally = tally_new(true, easy, hard)};
-	o->ce_of = mem_zero(experts + 1, sizeof *o->ce_of);
-	o->clear_of = mem_zero(experts + 1, sizeof *o->clear_of);
-	if (experts)
-		tally_slots(&o->tally, 0, c->s.mixture.experts);
-	return 0;
+	n.ce_of = mem_zero(experts, sizeof *n.ce_of);
+	n.clear_of = mem_zero(experts, sizeof *n.clear_of);
+	tally_slots(&n.tally, 0, c->s.mixture.experts);
+	return n;
 }
 
 static void
-outcome_end(struct outcome *o)
+count_free(struct count *n)
 {
-	tally_free(&o->tally);
-	free(o->ce_of);
-	free(o->clear_of);
-}
-
-/* The largest of softmax(y), and whose it is. */
-static double
-confidence(const float *y, int classes, int *best)
-{
-	double sum = 0;
-
-	*best = 0;
-	for (int c = 1; c < classes; c++)
-		*best = y[c] > y[*best] ? c : *best;
-	for (int c = 0; c < classes; c++)
-		sum += exp((double)y[c] - (double)y[*best]);
-	return 1 / sum;
+	tally_free(&n->tally);
+	free(n->ce_of);
+	free(n->clear_of);
 }
 
 static int
-look(struct outcome *o, const struct classifier *c, int i, uint16_t label, struct row *trace)
+count_sample(void *arg, const struct classifier *c, const struct appraised *s)
 {
-	const struct mixture_shape *s = &c->s.mixture;
-	const int *choice = mixture_choice(c->mixture, i);
-	const float *gate = mixture_gate(c->mixture, i);
-	int best, bad = 0;
-	const double sure = confidence(mixture_output(c->mixture, i), s->classes, &best);
+	const int *choice = mixture_choice(c->mixture, s->i);
+	struct count *n = arg;
 
-	o->n++;
-	o->right += best == label;
-	o->ce += mixture_ce(c->mixture, i);
-	if (!s->experts)
-		return 0;
-	tally_add(&o->tally, 0, choice, s->top_k, best == label, sure);
-	o->clear_of[choice[0]] += mixture_clear(c->mixture, i);
-	for (int k = 0; k < s->top_k; k++) {
-		o->ce_of[choice[k]] += mixture_ce(c->mixture, i);
-		if (!trace)
-			continue;
-		row_long(trace, o->n - 1);
-		row_long(trace, 0);
-		row_long(trace, k);
-		row_long(trace, choice[k]);
-		row_real(trace, (double)gate[k]);
-		row_long(trace, best == label);
-		row_real(trace, num_single(sure));
-		bad |= row_end(trace);
-	}
-	return bad ? -1 : 0;
+	tally_add(&n->tally, 0, choice, c->s.mixture.top_k, s->right, s->confidence);
+	n->clear_of[choice[0]] += mixture_clear(c->mixture, s->i);
+	for (int k = 0; k < c->s.mixture.top_k; k++)
+		n->ce_of[choice[k]] += mixture_ce(c->mixture, s->i);
+	return 0;
 }
-
-static int
-examine(struct classifier *c, const struct part *p, const struct mixture_loss *loss,
-	struct outcome *o, struct row *trace)
-{
-	const long size = sample_size(p->set);
-	float *x = mem_zero((size_t)(c->batch * size), sizeof *x);
-	struct mixture_loss how = *loss;
-	int bad = 0;
-
-	how.random = false;
-	for (long at = p->from; !bad && at < p->to; at += c->batch) {
-		const int n = (int)(p->to - at < c->batch ? p->to - at : c->batch);
-		struct mixture_stat s;
-
-		for (int i = 0; i < n; i++)
-			sample(c, p->set, at + i, 0, 0, false, x + i * size);
-		classifier_forward(c, &how, x, p->set->label + at, n, false, 0, 0, &s);
-		for (int i = 0; !bad && i < n; i++)
-			bad = look(o, c, i, p->set->label[at + i], trace);
-		o->load += n * s.raw[MIXTURE_LOAD];
-		o->z += n * s.raw[MIXTURE_Z];
-		o->entropy += n * s.raw[MIXTURE_ENTROPY];
-	}
-	free(x);
-	if (!bad && !isfinite(o->ce))
-		return err_set("%s: the loss is not finite", p->set->file);
-	return bad;
-}
-
-/* --- the census --- */
 
 static double
 share(double part, double whole)
@@ -456,7 +347,7 @@ share(double part, double whole)
 }
 
 static struct policy_row
-row_of(const struct job *j, const struct outcome *o, int e)
+row_of(const struct job *j, const struct count *o, int e)
 {
 	const struct mixture_shape *s = &j->c->s.mixture;
 	const struct tally_layer *l = &o->tally.layer[0];
@@ -488,7 +379,7 @@ row_of(const struct job *j, const struct outcome *o, int e)
 }
 
 static int
-layer_row(struct job *j, const struct outcome *o)
+layer_row(struct job *j, const struct count *o, const struct appraise *a)
 {
 	const int E = j->c->s.mixture.experts;
 	const struct tally_layer *l = &o->tally.layer[0];
@@ -502,9 +393,9 @@ layer_row(struct job *j, const struct outcome *o)
 	free(count);
 	row_long(w, j->step);
 	row_long(w, 0);
-	row_real(w, o->load / (double)o->n);
-	row_real(w, o->z / (double)o->n);
-	row_real(w, o->entropy / (double)o->n / log(E));
+	row_real(w, a->load / (double)a->n);
+	row_real(w, a->z / (double)a->n);
+	row_real(w, a->entropy / (double)a->n / log(E));
 	row_real(w, spread.maxvio);
 	row_real(w, spread.q25);
 	row_real(w, spread.median);
@@ -516,7 +407,7 @@ layer_row(struct job *j, const struct outcome *o)
 }
 
 static int
-census(struct job *j, const struct outcome *o)
+census(struct job *j, const struct count *o, const struct appraise *a)
 {
 	const int E = j->c->s.mixture.experts;
 
@@ -526,31 +417,33 @@ census(struct job *j, const struct outcome *o)
 		if (policy_row_write(&j->run.row[RUN_EXPERTS], &r, E - 1 - e) != 0)
 			return -1;
 	}
-	return E && (run_flush(&j->run, RUN_EXPERTS) || layer_row(j, o)) ? -1 : 0;
+	return run_flush(&j->run, RUN_EXPERTS) || layer_row(j, o, a) ? -1 : 0;
 }
 
 /* Validate, take the census, or both: what is due. */
 static int
 observe(struct job *j, bool validate, bool count)
 {
-	const struct mixture_loss loss = loss_of(j->r, j->step);
-	const bool all = j->check.set == NULL;
-	struct outcome o;
+	const struct mixture_loss loss = labeller_loss(j->r, j->step);
+	const struct part *p = j->check.set ? &j->check : &j->learn;
+	struct count n = {0};
+	struct appraise a;
 	int bad;
 
-	if (all)
-		validate = false;
+	count = count && !j->r->dense;
 	if (!validate && !count)
 		return 0;
-	outcome_begin(&o, j->c);
-	bad = examine(j->c, all ? &j->learn : &j->check, &loss, &o, NULL);
+	if (count)
+		n = count_new(j->c);
+	bad = appraise_run(j->c, p->set, p->from, p->to, &loss, count ? count_sample : NULL, &n,
+			   &a);
 	if (!bad && validate) {
-		j->val_loss = o.ce / (double)o.n;
-		j->val_accuracy = (double)o.right / (double)o.n;
+		j->val_loss = a.ce / (double)a.n;
+		j->val_accuracy = (double)a.right / (double)a.n;
 	}
 	if (!bad && count)
-		bad = census(j, &o);
-	outcome_end(&o);
+		bad = census(j, &n, &a);
+	count_free(&n);
 	return bad;
 }
 
@@ -588,7 +481,7 @@ static int
 learn(struct job *j)
 {
 	const struct recipe *r = j->r;
-	const struct mixture_loss loss = loss_of(r, j->step);
+	const struct mixture_loss loss = labeller_loss(r, j->step);
 	const struct optim o = recipe_optim(r);
 	double share = r->encoder_lr > 0 ? r->encoder_lr / r->lr : 1;
 
@@ -604,8 +497,11 @@ learn(struct job *j)
 	if (!isfinite(j->norm))
 		return err_set("step %ld: the gradient is not finite; the last checkpoint is good",
 			       j->step + 1);
-	j->rate = optim_rate((enum schedule_kind)r->schedule, r->lr, r->warmup, r->steps, j->step);
+	j->rate = optim_rate((enum schedule_kind)r->schedule, r->lr, r->lr_end, r->warmup, r->steps,
+			     j->step);
 	classifier_step(j->c, &o, j->rate * share, j->rate, j->step, j->norm);
+	if (r->bias_rate > 0)
+		mixture_move_bias(j->c->mixture, r->bias_rate);
 	j->step++;
 	return 0;
 }
@@ -655,19 +551,17 @@ static enum train_end
 run(struct job *j)
 {
 	const struct recipe *r = j->r;
-	const struct images *s;
 	struct classifier_shape shape;
 
 	if (recipe_check(j->r) < 0 || data_open(j) < 0 || site_lock(&j->site) < 0)
 		return TRAIN_FAILED;
-	s = j->data;
-	shape = shape_of(r, s->planes, s->height, s->width, s->classes, s->pixel);
+	shape = labeller_shape(r, j->data);
 	if (!(j->c = classifier_new(&shape, r->batch, true)))
 		return TRAIN_FAILED;
 	j->ckpt = run_path(j->t->dir, "ckpt.safetensors");
 	if ((file_exists(j->ckpt) ? resume(j) : begin(j)) < 0)
 		return TRAIN_FAILED;
-	j->x = mem_zero((size_t)(r->batch * sample_size(s)), sizeof *j->x);
+	j->x = mem_zero((size_t)(r->batch * appraise_input_size(j->data)), sizeof *j->x);
 	j->label = mem_zero((size_t)r->batch, sizeof *j->label);
 	j->t->ready(j->t->arg, NULL, j->step);
 	return steps(j);
@@ -693,102 +587,4 @@ classify_run(struct train *t)
 		err_set("%s", message);
 	free(message);
 	return bad ? TRAIN_FAILED : end;
-}
-
-/* --- a checkpoint in use --- */
-
-bool
-classify_is(const char *recipe)
-{
-	return strncmp(recipe, "task classify\n", 14) == 0 || strstr(recipe, "\ntask classify\n");
-}
-
-/* The shape of samples and the classes that the model knows, as a set without any. */
-static int
-known(const struct ckpt *k, struct images *like)
-{
-	static uint8_t some;
-	const char *shape = ckpt_meta(k, "image"), *classes = ckpt_meta(k, "classes"),
-		   *names = ckpt_meta(k, "class_names");
-	struct images_form f;
-	long n;
-
-	*like = (struct images){.file = k->name, .pixel = shape ? &some : NULL};
-	if (!shape)
-		shape = ckpt_meta(k, "features");
-	if (!shape || !classes || images_shape(shape, &f) < 0 ||
-	    num_long(classes, 1, UINT16_MAX, &n) < 0)
-		return err_set("%s: does not say what samples it is for", k->name);
-	like->planes = f.planes;
-	like->height = f.height;
-	like->width = f.width;
-	like->classes = (int)n;
-	if (!names)
-		return 0;
-	like->class_name = mem_zero((size_t)n, sizeof *like->class_name);
-	for (long i = 0; i < n; i++) {
-		const size_t len = strcspn(names, "\n");
-
-		like->class_name[i] = mem_text("%.*s", (int)len, names);
-		names += len + (names[len] == '\n');
-	}
-	return 0;
-}
-
-static struct classifier *
-model_of(const struct ckpt *k, const struct recipe *r, const struct images *like)
-{
-	const struct classifier_shape s =
-		shape_of(r, like->planes, like->height, like->width, like->classes, like->pixel);
-	struct classifier *c = classifier_new(&s, 128, false);
-
-	if (c && classifier_get(c, k) < 0) {
-		classifier_free(c);
-		return NULL;
-	}
-	return c;
-}
-
-static int
-eval_set(const struct ckpt *k, const struct recipe *r, const struct images *set,
-	 const struct images *like, struct row *trace, struct classify_eval *out)
-{
-	struct classifier *c = model_of(k, r, like);
-	const struct mixture_loss loss = loss_of(r, r->steps);
-	const struct part all = {set, 0, set->n};
-	struct outcome o;
-	int bad;
-
-	if (!c)
-		return -1;
-	outcome_begin(&o, c);
-	bad = examine(c, &all, &loss, &o, trace);
-	*out = (struct classify_eval){o.n, o.ce / (double)o.n, (double)o.right / (double)o.n};
-	outcome_end(&o);
-	classifier_free(c);
-	return bad;
-}
-
-int
-classify_eval(const struct ckpt *k, const char *data, struct file *trace, struct classify_eval *out)
-{
-	struct recipe_book book;
-	struct images like = {0}, *set = NULL;
-	struct images_form form;
-	struct row w = {.f = trace};
-	int status = -1;
-
-	if (known(k, &like) < 0 || recipe_open(&book, k->name, state_recipe(k)) < 0)
-		goto out;
-	if (recipe_check(&book.recipe) == 0 && form_of(&book.recipe, &form) == 0 &&
-	    (set = images_open(data, &form, &like)) &&
-	    (!trace || row_header(&w, "sample,layer,rank,expert,weight,correct,confidence") == 0))
-		status = eval_set(k, &book.recipe, set, &like, trace ? &w : NULL, out);
-	images_close(set);
-	recipe_close(&book);
-out:
-	for (int i = 0; like.class_name && i < like.classes; i++)
-		free(like.class_name[i]);
-	free(like.class_name);
-	return status;
 }

@@ -1,6 +1,5 @@
 #ifndef TRAIN_CLASSIFY_H
 #define TRAIN_CLASSIFY_H
-#include "io/ckpt.h"
 #include "train/train.h"
 
 /*
@@ -15,21 +14,5 @@
  * choice are right (accuracy).
  */
 enum train_end classify_run(struct train *t);
-
-/* What a checkpoint makes of a set of images. */
-struct classify_eval {
-	long samples;
-	double loss, accuracy; /* nats per sample */
-};
-
-/*
- * Evaluate a checkpoint of classify_run on a set.  trace: NULL, or a table that gets the routing of
- * each sample: layer 0, rank, expert, weight, correct, confidence.  -1 with a message.
- */
-int classify_eval(const struct ckpt *k, const char *data, struct file *trace,
-		  struct classify_eval *out);
-
-/* Whether a recipe's text is of this task. */
-bool classify_is(const char *recipe);
 
 #endif

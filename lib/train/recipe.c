@@ -22,6 +22,7 @@ recipe_init(struct recipe *r)
 		.seq = 256,
 		.accum = 1,
 		.lr = 1e-3,
+		.lr_end = 0.1,
 		.wd = 0.1,
 		.beta1 = 0.9,
 		.beta2 = 0.95,
@@ -81,6 +82,8 @@ static const struct opt rows[] = {
 	ROW("seq", 0, OPT_INT, seq, 1, 1 << 16, "N", true, "tokens of a sequence"),
 	ROW("accum", 0, OPT_INT, accum, 1, 1 << 16, "N", true, "batches of a step"),
 	ROW("lr", 0, OPT_REAL, lr, 0, 10, "RATE", true, "peak learning rate"),
+	ROW("lr-end", 0, OPT_REAL, lr_end, 0, 1, "SHARE", true,
+	    "of the peak, to which the learning rate falls"),
 	ROW("schedule", 0, OPT_ENUM, schedule, 0, 0, "cosine|linear|constant|wsd", true,
 	    "of the learning rate"),
 	ROW("warmup", 0, OPT_LONG, warmup, 0, 0x1p40, "STEPS", true, "linear rise to the peak"),
@@ -226,9 +229,8 @@ temperature(const char *text, double *a, double *b, long *steps)
 static int
 check_classifier(const struct recipe *r)
 {
-	if (r->lifecycle || r->trace || r->resume_from || r->accum != 1 || r->bias_rate > 0)
-		return err_set("--lifecycle, --trace, --resume-from, --accum and --bias-rate are "
-			       "not for --task classify");
+	if (r->lifecycle || r->trace || r->accum != 1)
+		return err_set("--lifecycle, --trace and --accum are not for --task classify");
 	if (!r->dense && (r->experts.n != 1 || r->experts.v[0] < 2))
 		return err_set("--experts of a classifier (expected one number, 2 or more)");
 	if (!r->dense && (r->top_k > r->experts.v[0] || r->top_k > 64))

@@ -24,7 +24,7 @@ struct recipe {
 	/* training */
 	long steps;
 	int batch, seq, accum, schedule;
-	double lr, wd, beta1, beta2, eps, clip;
+	double lr, lr_end, wd, beta1, beta2, eps, clip;
 	long warmup, random_warmup;
 	double load_balance, z_loss, entropy, balance, ortho, oracle, tau, divergence;
 	double bias_rate;
@@ -62,7 +62,7 @@ void recipe_init(struct recipe *r);
 
 /* The rows for a program's table: offsets are into struct recipe, which stands at `at` in the
  * program's own struct. Returns how many were written to row. */
-enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 61 };
+enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 62 };
 int recipe_rows(struct opt *row, size_t at);
 
 /* Apply the preset that --config names to what was not given. */

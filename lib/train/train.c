@@ -562,7 +562,8 @@ update(struct loop *l)
 	if (!isfinite(l->norm))
 		return bad_gradient(l);
 	census_gradients(l->census, l->param);
-	l->rate = optim_rate((enum schedule_kind)r->schedule, r->lr, r->warmup, r->steps, l->step);
+	l->rate = optim_rate((enum schedule_kind)r->schedule, r->lr, r->lr_end, r->warmup, r->steps,
+			     l->step);
 	optim_step(l->param, &o, l->rate, l->step, l->norm);
 	if (recipe_bias_rate(r) > 0)
 		move_bias(l);

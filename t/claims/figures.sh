@@ -10,23 +10,7 @@ T=$(mktemp -d "${TMPDIR:-/tmp}/moe-claims.XXXXXX")
 trap 'rm -rf "$T"' EXIT
 trap 'exit 1' HUP INT TERM
 
-# columns FILE NAME...: these columns of a CSV without quotes, with blanks between and - for nothing
-columns() {
-	file=$1
-	shift
-	awk -F, -v want="$*" '
-		!n { n = split(want, name, " "); for (i = 1; i <= NF; i++) at[$i] = i; next }
-		{ for (i = 1; i <= n; i++) printf "%s%s", $at[name[i]] == "" ? "-" : $at[name[i]],
-			i < n ? " " : "\n" }' "$file"
-}
-# Lines of figure, phase (or -) and value, to rows; no value, no row.
-rows() {
-	awk -v v="$variant" -v s="$seed" '$3 != "" && $3 != "-" {
-		printf "%s,%s,%s,%s,%.9g\n", v, s, $1, $2 == "-" ? "" : $2, $3 }'
-}
-recipe() {
-	sed -n "s/^$1 //p" "$run/recipe"
-}
+. "$(dirname "$0")/columns.sh"
 
 # The steps of the shifts: to the code, and back if it comes to that.
 set -- $(sed -n 's/^made-of train [^@]*@\([1-9][0-9]*\) .*/\1/p' "$run/recipe")
