@@ -99,6 +99,77 @@ says 'w.csv:2: class w is none of' "is told"
 fails 1 "samples of another shape" moe-train --eval words/ckpt.safetensors set.bin
 says 'samples of 3x8x8|no known shape' "are told"
 
+# --- features: the head of a plain network on them is the network
+ok "features" moe-train --eval dense/ckpt.safetensors --features-csv f.csv val.bin
+moe-train --eval dense/ckpt.safetensors val.bin >eval.csv
+is "$(head -n 1 f.csv | tr , '\n' | sed -n '1p;64p;65p' | tr '\n' ' ')$(wc -l <f.csv)" \
+	"f0 f63 class 61" "a row for each sample"
+for t in weight bias; do
+	moe-ckpt get dense/ckpt.safetensors fc.$t | tail -c $([ $t = bias ] && echo 24 || echo 1536) |
+		od -A n -v -t f4 -w4 >$t
+done
+is "$(awk -F, '
+	FILENAME == "weight" { w[n++] = $1; next }
+	FILENAME == "bias" { b[m++] = $1; next }
+	FNR == 1 { next }
+	{ best = -1
+	  for (c = 0; c < m; c++) {
+		y = b[c]
+		for (i = 0; i < 64; i++) y += w[c * 64 + i] * $(i + 1)
+		if (best < 0 || y > top) { top = y; best = c }
+	  }
+	  right += best == $65 }
+	END { printf "%.9g", right / (FNR - 1) }' weight bias f.csv)" "$(column eval.csv accuracy)" \
+	"make what the head makes of them"
+ok "a classifier on features" moe-train --task classify --dim 8 --experts 3 --batch 20 --steps 20 \
+	--val f.csv -o routed f.csv
+fails 1 "features of vectors" moe-train --eval words/ckpt.safetensors --features-csv no.csv v.csv
+says 'has no encoder' "are the data itself"
+fails 2 "features of a run" train --features-csv f.csv -o no
+says 'expected --eval' "are refused"
+
+# --- another run's checkpoint: 24 steps and 12 are 36
+ok "36 steps" train --schedule constant --steps 36 -o long
+ok "24 of them" train --schedule constant -o short
+ok "and 12 from there" train --schedule constant --steps 36 --resume-from \
+	short/ckpt.safetensors -o from
+is "$(sed 1d from/loss.csv)" "$(tail -n 12 long/loss.csv)" "are the same steps"
+cp -r from again
+rm again/ckpt.safetensors
+ok "its recipe" moe-train -c from/recipe -o again
+is "$(diff -rq from again)" "" "repeats it"
+ok "with other weights from there" train --schedule constant --steps 36 --balance 3 \
+	--resume-from short/ckpt.safetensors -o other
+is "$(sed -n 2p other/loss.csv | cut -d, -f1-4)" "$(sed -n 26p long/loss.csv | cut -d, -f1-4)" \
+	"it begins where the other was"
+ok "and then differs" test "$(tail -n 1 other/loss.csv | cut -d, -f4)" != \
+	"$(tail -n 1 long/loss.csv | cut -d, -f4)"
+fails 1 "from another shape" train --dim 12 --steps 36 --resume-from short/ckpt.safetensors -o no
+says 'another shape' "is refused"
+rm -rf no
+fails 1 "from beyond its end" train --steps 24 --resume-from short/ckpt.safetensors -o no
+says 'is at step 24 .expected one before' "is refused"
+rm -rf no
+
+# --- loss-free balancing
+plain='--entropy 0 --oracle 0 --balance 0 --divergence 0 --ortho 0 --load-balance 0 --temperature 1
+	--random-warmup 0 --steps 60 --census-every 60'
+ok "without any balancing" train $plain -o uneven
+ok "with a bias" train $plain --bias-rate 0.05 -o even
+ok "evens the load" awk -v a="$(column even/layers.csv gini)" \
+	-v b="$(column uneven/layers.csv gini)" 'BEGIN { exit !(a < b / 2) }'
+is "$(moe-ckpt get even/ckpt.safetensors router.bias | tail -c 20 | od -A n -v -t f4 -w4 |
+	awk '{ s += $1; d += $1 * $1 } END { print (s * s < 1e-10), (d > 0) }')" "1 1" "which sums to 0"
+ok "evaluated with it" moe-train --eval even/ckpt.safetensors --trace-csv trace.csv val.bin
+is "$(moe-ecology census --experts 5 trace.csv | cut -d, -f7 | sed 1d)" \
+	"$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+	{ print $at["usage"] * 60 }' even/experts.csv)" "it chooses as in the run"
+
+# --- the rate ends where it is told
+ok "a rate that ends at nothing" train --lr-end 0 --schedule linear -o end
+is "$(column end/loss.csv lr | sed -n '1p;13p;24p' | tr '\n' ' ')" "0.003 0.0015 0.000125 " \
+	"falls by a line"
+
 # --- what is refused
 fails 1 "two sets to learn from" moe-train --task classify -o no set.bin val.bin@9
 fails 2 "a market" train --lifecycle market -o no
