@@ -104,10 +104,13 @@ ok "features" moe-train --eval dense/ckpt.safetensors --features-csv f.csv val.b
 moe-train --eval dense/ckpt.safetensors val.bin >eval.csv
 is "$(head -n 1 f.csv | tr , '\n' | sed -n '1p;64p;65p' | tr '\n' ' ')$(wc -l <f.csv)" \
 	"f0 f63 class 61" "a row for each sample"
-for t in weight bias; do
-	moe-ckpt get dense/ckpt.safetensors fc.$t | tail -c $([ $t = bias ] && echo 24 || echo 1536) |
-		od -A n -v -t f4 -w4 >$t
-done
+# floats CKPT NAME BYTES: a tensor's values, one a line
+floats() {
+	moe-ckpt get "$1" "$2" | tail -c "$3" | od -A n -v -t f4 -w4
+}
+floats dense/ckpt.safetensors fc.weight 1536 >weight
+floats dense/ckpt.safetensors fc.bias 24 >bias
+column eval.csv accuracy >accuracy
 is "$(awk -F, '
 	FILENAME == "weight" { w[n++] = $1; next }
 	FILENAME == "bias" { b[m++] = $1; next }
@@ -119,7 +122,7 @@ is "$(awk -F, '
 		if (best < 0 || y > top) { top = y; best = c }
 	  }
 	  right += best == $65 }
-	END { printf "%.9g", right / (FNR - 1) }' weight bias f.csv)" "$(column eval.csv accuracy)" \
+	END { printf "%.9g", right / (FNR - 1) }' weight bias f.csv)" "$(cat accuracy)" \
 	"make what the head makes of them"
 ok "a classifier on features" moe-train --task classify --dim 8 --experts 3 --batch 20 --steps 20 \
 	--val f.csv -o routed f.csv
@@ -158,8 +161,9 @@ ok "without any balancing" train $plain -o uneven
 ok "with a bias" train $plain --bias-rate 0.05 -o even
 ok "evens the load" awk -v a="$(column even/layers.csv gini)" \
 	-v b="$(column uneven/layers.csv gini)" 'BEGIN { exit !(a < b / 2) }'
-is "$(moe-ckpt get even/ckpt.safetensors router.bias | tail -c 20 | od -A n -v -t f4 -w4 |
-	awk '{ s += $1; d += $1 * $1 } END { print (s * s < 1e-10), (d > 0) }')" "1 1" "which sums to 0"
+is "$(floats even/ckpt.safetensors router.bias 20 |
+	awk '{ s += $1; d += $1 * $1 } END { print (s * s < 1e-10), (d > 0) }')" "1 1" \
+	"which sums to 0"
 ok "evaluated with it" moe-train --eval even/ckpt.safetensors --trace-csv trace.csv val.bin
 is "$(moe-ecology census --experts 5 trace.csv | cut -d, -f7 | sed 1d)" \
 	"$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }

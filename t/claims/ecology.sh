@@ -28,8 +28,8 @@ columns "$run/loss.csv" step loss val_loss | awk -v steps="$steps" '
 		print "overfit", "-", val - least
 	}' | rows
 [ "$(recipe dense)" = 0 ] || {
-	columns "$run/loss.csv" val_accuracy | awk '$1 != "-" { a = $1 } END { print "accuracy", "-", a }' |
-		rows
+	columns "$run/loss.csv" val_accuracy |
+		awk '$1 != "-" { a = $1 } END { print "accuracy", "-", a }' | rows
 	exit 0
 }
 
@@ -84,18 +84,19 @@ columns "$run/layers.csv" entropy maxvio | awk '{ e = $1; m = $2 }
 [ "$test" ] && [ "$tiers" ] || exit 0
 
 # Tiers: how they flow, beside shuffled labels, and how hard their samples are at each temperature.
-moe-ecology flow --tiers "$tiers" --shuffle 1000 --stats "$T/tiers" "$run/ckpt.safetensors" "$test" \
-	>"$T/flow"
+model=$run/ckpt.safetensors
+moe-ecology flow --tiers "$tiers" --shuffle 1000 --stats "$T/tiers" "$model" "$test" >"$T/flow"
 columns "$T/flow" from to joint conditional shuffled shuffled_sd | awk '{
 	print "flow" $1 $2, "-", $3
 	print "conditional" $1 $2, "-", $4
 	if ($6 > 0) print "beyond" $1 $2, "-", ($3 - $5) / $6 }' | rows
 columns "$T/tiers" tier active hard usage | awk '$1 != "all" {
 	print "active" $1, "-", $2; print "hard" $1, "-", $3 }' | rows
-moe-ecology scan --tiers "$tiers" --stats "$T/heat.tiers" "$run/ckpt.safetensors" "$test" >"$T/heat"
-columns "$T/heat" temperature loss accuracy easy hard entropy weight first_moved set_moved active |
-	awk 'NR > 1 { n = split("loss accuracy easy hard entropy weight first_moved set_moved active",
-		name, " "); for (i = 1; i <= n; i++) print "heat_" name[i], $1, $(i + 1) }' | rows
+moe-ecology scan --tiers "$tiers" --stats "$T/heat.tiers" "$model" "$test" >"$T/heat"
+heat="loss accuracy easy hard entropy weight first_moved set_moved active"
+columns "$T/heat" temperature $heat | awk -v names="$heat" '
+	NR > 1 { n = split(names, name, " ")
+		for (i = 1; i <= n; i++) print "heat_" name[i], $1, $(i + 1) }' | rows
 columns "$T/heat.tiers" temperature tier hard active | awk '
 	$2 == 0 { first = $3; active = $4 }
 	$2 == 2 && seen++ && $3 > 0 {
