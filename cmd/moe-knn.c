@@ -40,7 +40,7 @@ static struct args {
 	  .perplexity = 30,
 	  .seed = 1};
 
-static const struct opt rows[] = {
+static const struct opt own[] = {
 	ROW("neighbours", 'k', OPT_INT, k, 1, 1 << 24, "K", "how many keys of each query"),
 	ROW("cosine", 0, OPT_FLAG, cosine, 0, 1, NULL, "scale keys and queries to length 1 first"),
 	ROW("filter", 0, OPT_ENUM, filter, 0, 0, "auto|float|bytes",
@@ -62,21 +62,6 @@ static const struct opt rows[] = {
 	ROW("upkeep", 0, OPT_INT, turn, 1, 1 << 24, "N",
 	    "drift: in how many steps all clusters are made anew"),
 	ROW("batch", 0, OPT_LONG, batch, 1, 1 << 24, "N", "gravity: queries of a step"),
-	ROW("alpha", 0, OPT_REAL, gravity.alpha, 0, 1e6, "RATE", "gravity: attraction"),
-	ROW("beta", 0, OPT_REAL, gravity.beta, 0, 1e6, "RATE", "gravity: peer-pull"),
-	ROW("delta", 0, OPT_REAL, gravity.delta, 0, 1, "RATE", "gravity: forgetting"),
-	ROW("theta", 0, OPT_REAL, gravity.theta, 0, 1, "SHARE",
-	    "gravity: quantile of usage below which keys forget"),
-	ROW("rho", 0, OPT_REAL, gravity.rho, 0, 1, "RATE", "gravity: memory of usage"),
-	ROW("key-warmup", 0, OPT_LONG, gravity.warmup, 0, 1L << 40, "STEPS",
-	    "gravity: before forgetting begins"),
-	ROW("rebirth", 0, OPT_REAL, gravity.least, 0, 1, "LENGTH",
-	    "gravity: shorter keys are reborn"),
-	ROW("mean", 0, OPT_FLAG, gravity.mean, 0, 1, NULL,
-	    "gravity: attraction to the mean of the queries, not the sum"),
-	ROW("no-inertia", 0, OPT_FLAG, gravity.no_inertia, 0, 1, NULL,
-	    "gravity: usage slows nothing"),
-	ROW("sphere", 0, OPT_FLAG, gravity.sphere, 0, 1, NULL, "gravity: keys keep length 1"),
 	ROW("census", 0, OPT_TEXT, census, 0, 0, "FILE", "gravity: CSV of each step"),
 	ROW("trace", 0, OPT_TEXT, trace, 0, 0, "FILE", "gravity: CSV of the choices"),
 	ROW("layer", 0, OPT_INT, layer, 0, 1 << 12, "L", "galaxy: of the trace"),
@@ -95,6 +80,14 @@ static const struct opt rows[] = {
 	ROW("help", 'h', OPT_FLAG, help, 0, 1, NULL, "print this"),
 	ROW("version", 'V', OPT_FLAG, version, 0, 1, NULL, "print the version"),
 };
+enum { OWN = sizeof own / sizeof *own };
+static struct opt rows[GRAVITY_ROWS + OWN];
+
+static const struct opt_group groups[] = {
+	{"alpha", "Gravity:"},
+	{"neighbours", "Everything else:"},
+	{NULL, NULL},
+};
 static struct opt_table table = {
 	.program = "moe-knn",
 	.synopsis = "moe-knn search [-k K] [--cosine] [options] KEYS QUERIES\n"
@@ -102,8 +95,9 @@ static struct opt_table table = {
 		    "moe-knn drift [-k K] [--approximate SHARE] [options] KEYS...\n"
 		    "moe-knn gravity [-k K] [options] -o MOVED KEYS [QUERIES]\n"
 		    "moe-knn galaxy [--layer L] [--svg FILE] [options] KEYS TRACE\n",
+	.group = groups,
 	.row = rows,
-	.n = sizeof rows / sizeof *rows,
+	.n = GRAVITY_ROWS + OWN,
 	.values = &args,
 };
 
@@ -757,9 +751,7 @@ static const struct verb verbs[] = {
 	 "seed timing jobs kernels output ",
 	 drift, 0},
 	{"gravity", 1, 2, "KEYS [QUERIES]",
-	 " neighbours cosine batch alpha beta delta theta rho key-warmup rebirth mean no-inertia "
-	 "sphere census trace seed jobs kernels output ",
-	 gravity, 0},
+	 " neighbours cosine batch census trace seed jobs kernels output ", gravity, GRAVITY_ROWS},
 	{"galaxy", 2, 2, "KEYS TRACE", " cosine layer svg map perplexity stats output ", galaxy, 0},
 };
 
@@ -782,6 +774,8 @@ int
 main(int argc, char **argv)
 {
 	gravity_init(&args.gravity);
+	gravity_rows(rows, offsetof(struct args, gravity));
+	memcpy(rows + GRAVITY_ROWS, own, sizeof own);
 	const int status = program(&table, &args.help, &args.version, argc, argv, run);
 
 	task_stop();

@@ -72,6 +72,7 @@ static const struct opt_group groups[] = {
 	{"load-balance", "Routing:"},
 	{"seed", "Data, and what is recorded:"},
 	{"pixels", "The classifier (--task classify):"},
+	{"alpha", "The key store (--router keystore; and --query, --key-every):"},
 	{"fitness", "The market:"},
 	{"max-experts", "The living layer (and --interval, --sigma, --twin-cosine):"},
 	{"output", "The run and its files:"},
@@ -584,7 +585,7 @@ run(const struct opt_many *words)
 	if (args.book && opt_read(&table, args.book) != 0)
 		return usage("%s", err_text());
 	if (recipe_preset(&table, &args.recipe) != 0)
-		return -1;
+		return usage("%s", err_text());
 	if (kern_choose(args.kernels) != 0)
 		return usage("%s", err_text());
 	blas_start();

@@ -18,14 +18,19 @@ static const struct route_loss all = {.balance = 0.3,
 				      .oracle = 0.3,
 				      .divergence = 0.2,
 				      .tau = 0.5};
-static const char *const router_name[] = {"linear", "mlp", "cosine", "random", "dense"};
+static const char *const router_name[] = {"linear", "mlp",	 "cosine",
+					  "random", "key store", "dense"};
 static const char *const act_name[] = {"gelu", "relu", "relu2", "swiglu", "reglu"};
 
-/* Odd everywhere; dense stands for a fifth router. */
+enum { DENSE = ROUTER_KEYSTORE + 1 };
+/* What a key store learns from. */
+static const struct route_loss apart = {.divergence = 0.2};
+
+/* Odd everywhere; dense stands for one router more. */
 static struct shape
 small(int router, enum kern_act act)
 {
-	const bool dense = router > ROUTER_RANDOM;
+	const bool dense = router == DENSE;
 
 	return (struct shape){.vocab = 37,
 			      .dim = 24,
@@ -83,11 +88,12 @@ check(struct shape *s, struct net_how how, int batch, int seq, const char *fmt, 
 static void
 routers_and_activations(void)
 {
-	for (int r = 0; r < 5; r++)
+	for (int r = 0; r <= DENSE; r++)
 		for (int a = 0; a < 5; a++) {
 			struct shape s = small(r, (enum kern_act)a);
 			lay(&s, 5, 19);
-			check(&s, plain(all), 1, 19, "%s router, %s", router_name[r], act_name[a]);
+			check(&s, plain(r == ROUTER_KEYSTORE ? apart : all), 1, 19, "%s router, %s",
+			      router_name[r], act_name[a]);
 		}
 }
 
@@ -125,6 +131,30 @@ loss_terms(void)
 			check(&s, how, 1, 13, "%s router, %s, temperature %g", router_name[r],
 			      term[i].name, (double)how.temperature);
 		}
+}
+
+/* A query network of one matrix and of two; experts that learn, and that do not. */
+static void
+key_stores(void)
+{
+	for (int hidden = 0; hidden < 2; hidden++)
+		for (int frozen = 0; frozen < 2; frozen++) {
+			struct shape s = small(ROUTER_KEYSTORE, ACT_SWIGLU);
+			struct net_how how = plain((struct route_loss){.divergence = 0.3});
+			s.router_hidden = hidden * 29;
+			s.frozen = frozen;
+			s.top_k = 3;
+			how.temperature = 0.3f;
+			lay(&s, 70, 9);
+			check(&s, how, 2, 11, "key store, %s, %s", hidden ? "mlp" : "linear",
+			      frozen ? "frozen" : "learning");
+		}
+	struct shape s = small(ROUTER_LINEAR, ACT_GELU);
+	s.frozen = true;
+	s.layers = 1;
+	s.heads = s.kv_heads = 2;
+	lay(&s, 2, 9);
+	check(&s, plain(all), 157, 7, "frozen experts of more than one segment of rows");
 }
 
 static void
@@ -212,7 +242,7 @@ sizes(void)
 	lay(&s, 2, 9);
 	check(&s, how, 157, 7, "experts of more than one segment of rows");
 
-	s = small(4, ACT_SWIGLU);
+	s = small(DENSE, ACT_SWIGLU);
 	s.layers = 1;
 	s.dim = 6;
 	s.heads = s.kv_heads = 1;
@@ -273,6 +303,8 @@ compare(void *arg, struct tensor *t, int layer, int slot)
 	double square = 0, difference = 0;
 
 	(void)layer, (void)slot;
+	if (!t->g)
+		return;
 	param_each(s->other, find, t->name);
 	for (long i = 0; i < t->rows * t->cols; i++) {
 		double d = (double)t->g[i] - (double)found->g[i];
@@ -329,7 +361,7 @@ gradient(const struct shape *s, int batch, int seq, int parts, int twice)
 static void
 accumulation(void)
 {
-	for (int r = 0; r < 5; r++) {
+	for (int r = 0; r <= DENSE; r++) {
 		struct shape s = small(r, ACT_GELU);
 		if (r == ROUTER_RANDOM) /* experts depend on the place in the batch */
 			continue;
@@ -386,6 +418,7 @@ main(void)
 		return 1;
 	routers_and_activations();
 	loss_terms();
+	key_stores();
 	choices();
 	shapes();
 	sizes();

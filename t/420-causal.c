@@ -24,6 +24,7 @@ static const struct model {
 	{"linear, segments", {.router = ROUTER_LINEAR, .top_k = 2}, 2, 20},
 	{"dense", {.dense = true}, 1, 70},
 	{"random", {.router = ROUTER_RANDOM, .top_k = 2}, 9, 20},
+	{"key store", {.router = ROUTER_KEYSTORE, .top_k = 3, .frozen = true}, 150, 9},
 };
 enum { MODELS = sizeof model / sizeof *model };
 
@@ -199,7 +200,8 @@ weights(void *arg, struct tensor *t, int layer, int slot)
 	const size_t n = (size_t)(t->rows * t->cols);
 
 	(void)layer, (void)slot;
-	memcpy(*at, t->g, n * sizeof **at);
+	if (t->g)
+		memcpy(*at, t->g, n * sizeof **at);
 	memcpy(*at + n, t->w, n * sizeof **at);
 	*at += 2 * n;
 }

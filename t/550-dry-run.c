@@ -99,5 +99,13 @@ main(void)
 	      data, wide,
 	      6 * (2 * (4.0 * 128 * 128 + 64 * 128 + 2 * 2 * 128 * 128) + 256 * 128) +
 		      3 * 2 * 4.0 * 128 * 128);
+	/* a key store: keys, two products for queries; frozen experts twice forward, keys once */
+	check("-j2 --router keystore --dim 128 --layers 2 --heads 4 --experts 4096 --hidden 32 "
+	      "--batch 8 --seq 128 --schedule constant --census-every 100 --steps 2",
+	      data,
+	      2 * (4.0 * 128 * 128 + 4096 * 128 + 2 * 256 * 128 + 4096.0 * 2 * 128 * 32 + 2 * 128) +
+		      128 + 256 * 128,
+	      6 * (2 * (4.0 * 128 * 128 + 2 * 256 * 128) + 256 * 128) +
+		      2 * (4.0 * 2 * 2 * 128 * 32 + 2.0 * 4096 * 128) + 3 * 2 * 4.0 * 128 * 128);
 	return done();
 }

@@ -53,6 +53,8 @@ fill(void *arg, struct tensor *t, int layer, int slot)
 	(void)layer, (void)slot;
 	for (long i = 0; i < t->rows * t->cols; i++) {
 		t->w[i] = *x += 0.25f;
+		if (!t->m)
+			continue;
 		t->m[i] = -*x;
 		t->v[i] = *x * *x;
 	}
@@ -85,6 +87,10 @@ save(const char *file, const char *more)
 	p->next_id = 8;
 	for (int i = 0; p->layer[0].bias && i < 2; i++)
 		p->layer[0].bias[i] = (float)i - 0.5f;
+	for (int i = 0; p->layer[0].usage && i < 2; i++) {
+		p->layer[0].usage[i] = (float)i + 0.5f;
+		p->layer[0].reborn[i] = 4 * i;
+	}
 	c->layer[0].sum[0] = (struct census_sum){5, 4, 3, 2, 1.5, 0.5};
 	c->layer[0].tokens = 9;
 	c->layer[0].z = 0.1;
@@ -285,14 +291,17 @@ poison(void)
 int
 main(void)
 {
-	static const char *const more[] = {"", "dense 1\n", "router mlp\nact swiglu\nuntied 1\n"};
+	static const char *const more[] = {
+		"", "dense 1\n", "router mlp\nact swiglu\nuntied 1\n",
+		"router keystore\nload-balance 0\nfreeze-experts 1\nexpert-init sparse\n"};
+	static const char *const name[] = {"linear", "dense", "mlp", "key store"};
 
 	if (kern_choose(NULL) != 0)
 		return 1;
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		const char *file = temp("good");
 		save(file, more[i]);
-		round_trip(file, i == 0 ? "linear" : i == 1 ? "dense" : "mlp");
+		round_trip(file, name[i]);
 		misshape(file);
 	}
 	save(temp("small"), "");

@@ -97,7 +97,7 @@ reference(const struct gravity *g, struct store *s, long step, bool *reborn)
 		double count = 0;
 		for (int t = 0; t < T; t++)
 			count += real[t] && chose(t, i);
-		if (g->mean)
+		if (g->attraction == GRAVITY_MEAN)
 			count *= (double)N / (double)pairs;
 		s->usage[i] = (float)(g->rho * (double)s->usage[i] + (1 - g->rho) * count);
 		u[i] = g->no_inertia ? 0 : (double)s->usage[i];
@@ -121,7 +121,8 @@ reference(const struct gravity *g, struct store *s, long step, bool *reborn)
 				tokens += real[o] && chose(o, i);
 			for (int c = 0; c < D; c++) {
 				const double start = (double)s->key[i * D + c];
-				k[i][c] += g->alpha / (1 + u[i]) / (g->mean ? tokens : 1) *
+				k[i][c] += g->alpha / (1 + u[i]) /
+					   (g->attraction == GRAVITY_MEAN ? tokens : 1) *
 					   ((double)query[t * D + c] - start);
 				for (int j = 0; j < N; j++)
 					if (j != i && chose(t, j))
@@ -134,8 +135,9 @@ reference(const struct gravity *g, struct store *s, long step, bool *reborn)
 		for (int c = 0; c < D; c++)
 			length += k[i][c] * k[i][c];
 		length = sqrt(length);
-		const double scale = length > 1 || g->sphere ? 1 / length : 1;
-		const double keep = step > g->warmup && !g->sphere && (double)s->usage[i] < faint
+		const double scale = length > 1 || g->length == GRAVITY_SPHERE ? 1 / length : 1;
+		const double keep = step > g->warmup && g->length == GRAVITY_CLAMP &&
+						    (double)s->usage[i] < faint
 					    ? 1 - g->delta
 					    : 1;
 		for (int c = 0; c < D; c++)
@@ -207,7 +209,7 @@ rules(void)
 	agrees(&g, "attraction without inertia");
 	g = none;
 	g.alpha = 0.1;
-	g.mean = true;
+	g.attraction = GRAVITY_MEAN;
 	agrees(&g, "attraction to the mean");
 	g = none;
 	g.beta = 0.01;
@@ -217,7 +219,7 @@ rules(void)
 	g.theta = 0.5;
 	agrees(&g, "forgetting");
 	g = none;
-	g.sphere = true;
+	g.length = GRAVITY_SPHERE;
 	g.delta = 0.1;
 	g.alpha = 0.01;
 	agrees(&g, "on the sphere");

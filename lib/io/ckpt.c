@@ -110,14 +110,17 @@ ckpt_value(enum ckpt_type type, const void *p)
 	return u.c;
 }
 
-/* Whole pages among n mapped bytes at p need not stay resident. */
+/*
+ * Pages that end among n mapped bytes at p need not stay resident; what else the first of them
+ * holds has mostly been read before, or comes back.
+ */
 static void
 forget(const struct ckpt *c, const unsigned char *p, size_t n)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE), before = -(uintptr_t)p % page;
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)p % page;
 
-	if (c->mapped && n > before + page)
-		madvise((void *)(p + before), (n - before) / page * page, MADV_DONTNEED);
+	if (c->mapped && n + before >= page)
+		madvise((void *)(p - before), (n + before) / page * page, MADV_DONTNEED);
 }
 
 int

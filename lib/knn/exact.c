@@ -336,6 +336,26 @@ merge(void *arg, long chunk, int worker)
 		merge_query(j, query);
 }
 
+/* In how many spans keys are searched, so that chunks and spans make tasks enough. */
+static long
+spans(long n, long chunks)
+{
+	long spans = (TASKS + chunks - 1) / chunks;
+
+	if (spans > n / SPAN)
+		spans = n / SPAN;
+	return spans < 1 || chunks >= TASKS / 2 ? 1 : spans;
+}
+
+size_t
+exact_bytes(long n, long d, long m, int k)
+{
+	const size_t bytes = (size_t)n * (size_t)((d + 3) / 4 * 4);
+	const size_t parts = (size_t)spans(n, (m + CHUNK - 1) / CHUNK) * (size_t)m;
+
+	return bytes + parts * (size_t)k * sizeof(struct pick_found);
+}
+
 void
 exact_search(const struct exact *x, const float *queries, long m, int k, int *id, float *score)
 {
@@ -347,11 +367,7 @@ exact_search(const struct exact *x, const float *queries, long m, int k, int *id
 		return;
 	j.panels = (m + scan->lanes - 1) / scan->lanes;
 	j.chunks = (m + CHUNK - 1) / CHUNK;
-	j.spans = (TASKS + j.chunks - 1) / j.chunks;
-	if (j.spans > x->n / SPAN)
-		j.spans = x->n / SPAN;
-	if (j.spans < 1 || j.chunks >= TASKS / 2)
-		j.spans = 1;
+	j.spans = spans(x->n, j.chunks);
 	j.panel_bytes = (size_t)scan->lanes *
 			(x->byte ? (size_t)x->width : (size_t)x->keys.d * sizeof(float));
 	j.panel_bytes = (j.panel_bytes + 63) / 64 * 64;

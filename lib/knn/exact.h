@@ -27,4 +27,7 @@ bool exact_uses_bytes(const struct exact *x);
 void exact_search(const struct exact *x, const float *queries, long m, int k, int *id,
 		  float *score);
 
+/* The most that a search takes beside its arguments, workers' scratch left out. */
+size_t exact_bytes(long n, long d, long m, int k);
+
 #endif

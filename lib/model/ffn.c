@@ -38,8 +38,9 @@ ffn_parts(const struct shape *s, int layer, long tokens)
 long
 ffn_spare(const struct shape *s, int layer, long tokens)
 {
-	return tokens * s->top_k / SEGMENT * (kern_gated(s->act) ? 3 : 2) * widest(s, layer) *
-	       s->dim;
+	return s->frozen ? 0
+			 : tokens * s->top_k / SEGMENT * (kern_gated(s->act) ? 3 : 2) *
+				   widest(s, layer) * s->dim;
 }
 
 size_t
@@ -76,7 +77,7 @@ ffn_cut(struct ffn *f, bool back)
 			long left = p->count[e] - r;
 			*t = (struct ffn_part){e, p->start[e] + r, left < most ? left : most,
 					       (int)(r / most), NULL};
-			if (back && t->segment > 0) {
+			if (back && t->segment > 0 && param_learns(x)) {
 				t->into = spare;
 				spare += (x->gate.rows + x->up.rows + x->down.cols) * x->up.cols;
 			}
@@ -119,7 +120,7 @@ ffn_forward(struct ffn *f, long part, int worker)
 	}
 }
 
-/* Where a part's weight gradients go, and whether they are added to what is there. */
+/* Where a part's weight gradients go, NULL: they are not made; and whether they are added. */
 struct sink {
 	float *gate, *up, *down;
 	bool add;
@@ -130,6 +131,8 @@ sink_of(const struct expert *x, const struct ffn_part *t)
 {
 	const long n = x->up.rows * x->up.cols;
 
+	if (!param_learns(x))
+		return (struct sink){NULL, NULL, NULL, false};
 	if (t->segment == 0)
 		return (struct sink){x->gate.g, x->up.g, x->down.g, x->touched};
 	return (struct sink){t->into + 2 * n, t->into, t->into + n, false};
@@ -155,12 +158,14 @@ back_block(struct ffn *f, const struct expert *x, const struct sink *s, long b, 
 		f->dgate[from + i] = b > 0 ? f->dgate[from + i] + g : g;
 	}
 	kern->nn(n, c, w, da, LDA, x->up.w + b * c, c, dx, c, b > 0);
+	if (gated)
+		kern->nn(n, c, w, dg, LDA, x->gate.w + b * c, c, dx, c, true);
+	if (!s->up)
+		return;
 	kern->tn(c, w, n, dy, c, aw, LDA, s->down + b, h, add);
 	kern->tn(w, c, n, da, LDA, in, c, s->up + b * c, c, add);
-	if (gated) {
-		kern->nn(n, c, w, dg, LDA, x->gate.w + b * c, c, dx, c, true);
+	if (gated)
 		kern->tn(w, c, n, dg, LDA, in, c, s->gate + b * c, c, add);
-	}
 }
 
 /*
@@ -236,7 +241,7 @@ slices(const struct ffn *f, int e)
 {
 	const struct expert *x = f->layer->expert[e];
 
-	if (f->plan->count[e] <= SEGMENT)
+	if (f->plan->count[e] <= SEGMENT || !param_learns(x))
 		return 0;
 	return ((x->gate.rows + x->up.rows + x->down.cols) * x->up.cols + SLICE - 1) / SLICE;
 }

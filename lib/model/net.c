@@ -3,6 +3,7 @@
 #include "base/task.h"
 #include "base/tick.h"
 #include "model/ffn.h"
+#include "model/keystore.h"
 #include "model/lean.h"
 #include <math.h>
 #include <stdlib.h>
@@ -373,7 +374,9 @@ middle_rows(void *arg, long task, int worker)
 	for (long t = from; t < to; t++)
 		a->r2[t] = kern->rms(c, a->mid + t * c, p->l->norm2.w, SHAPE_EPS, a->n2 + t * c);
 	tick_to(tick, PART_ELEMENT);
-	if (a->plan.lean)
+	if (shape_keyed(p->s))
+		keystore_rows(p->s, p->l, &a->plan, from, to, a->n2);
+	else if (a->plan.lean)
 		lean_rows(p->s, p->l, &a->plan, p->how->temperature, from, to, a->n2, worker);
 	else
 		route_rows(p->s, p->l, &a->plan, p->how->temperature, p->how->seed, p->how->step,
@@ -419,7 +422,8 @@ set_layer(struct pass *p, int layer)
 	p->before = layer == 0 ? NULL : &n->act[n->train ? layer - 1 : 0];
 	p->a->plan.experts = shape_extent(p->s, layer);
 	p->a->plan.in = p->w->in;
-	p->a->plan.lean = lean_can(p->s, &p->how->aux, p->how->random, p->how->back);
+	p->a->plan.lean =
+		shape_keyed(p->s) || lean_can(p->s, &p->how->aux, p->how->random, p->how->back);
 	p->a->plan.seq = p->cache ? p->net->seq : p->seq;
 	p->a->plan.living = shape_living(p->s, layer);
 	p->a->plan.tokens = p->n;
@@ -483,6 +487,17 @@ diverge(struct pass *p)
 		plan->divergence += (double)p->w->dgate[t] / (double)p->n;
 }
 
+/* The search has tasks of its own: what it takes, it takes of all workers. */
+static void
+find_keys(struct pass *p)
+{
+	const double start = tick_now();
+
+	keystore_search(p->l, &p->a->plan, p->how->temperature);
+	for (int i = 0; i < task_workers(); i++)
+		p->w->tick[i].sum[PART_ROUTE] += tick_now() - start;
+}
+
 static int
 forward_layer(struct pass *p)
 {
@@ -494,10 +509,12 @@ forward_layer(struct pass *p)
 		task_run((long)p->batch * p->s->kv_heads, attend, p);
 	}
 	tick_start(&p->w->tick[0]);
-	if (p->a->plan.lean)
+	if (p->a->plan.lean && !shape_keyed(p->s))
 		lean_start(p->s, p->l, &p->a->plan);
 	tick_to(&p->w->tick[0], PART_ROUTE);
 	task_run(row_tasks(p), middle_rows, p);
+	if (shape_keyed(p->s))
+		find_keys(p);
 	tick_start(&p->w->tick[0]);
 	route_sort(&p->a->plan);
 	if (p->how->back && p->how->aux.even != 0)
@@ -730,7 +747,10 @@ middle_back(void *arg, long task, int worker)
 			w->dgate[t * k + j] = w->drow[plan->row[t * k + j]];
 	}
 	tick_to(tick, PART_ELEMENT);
-	if (plan->lean)
+	if (shape_keyed(p->s))
+		keystore_back_rows(p->s, p->l, plan, p->how->temperature, w->dgate, from, to, w->dn,
+				   worker);
+	else if (plan->lean)
 		lean_back_rows(p->s, p->l, plan, p->how->temperature, w->dgate, from, to, p->a->n2,
 			       w->dn);
 	else
@@ -827,7 +847,7 @@ ask_oracle(struct pass *p)
 	struct plan *plan = &p->a->plan;
 	struct rng r = rng_at(p->how->seed, RNG_PROBE, (uint64_t)p->how->step, (uint64_t)p->layer);
 
-	if (p->s->dense || p->s->router == ROUTER_RANDOM)
+	if (p->s->dense || p->s->router == ROUTER_RANDOM || shape_keyed(p->s))
 		return;
 	plan->probe = (int)rng_below(&r, p->n < ROUTE_PROBE ? (uint64_t)p->n : ROUTE_PROBE);
 	plan->probes = (p->n - 1 - plan->probe) / ROUTE_PROBE + 1;
@@ -858,7 +878,9 @@ backward_layer(struct pass *p)
 	task_run(row_tasks(p), middle_back, p);
 	gain_sum(p, &p->l->norm2);
 	p->grads = 1;
-	if (p->a->plan.lean)
+	if (shape_keyed(p->s))
+		p->grads += keystore_grads(p->s, p->l, &p->a->plan, p->a->n2, add, p->grad + 1);
+	else if (p->a->plan.lean)
 		task_run(lean_grad_tasks(&p->a->plan), lean_task, p);
 	else
 		p->grads += route_grads(p->s, p->l, &p->a->plan, p->a->n2, add, p->grad + 1);

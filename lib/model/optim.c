@@ -29,7 +29,7 @@ slice_add(void *arg, struct tensor *t, int layer, int slot)
 	const struct expert *x = slot < 0 ? NULL : s->p->layer[layer].expert[slot];
 	const bool idle = x && !x->touched;
 
-	if (x && x->frozen)
+	if (!t->g || (x && x->frozen))
 		return;
 
 	for (long i = 0, n = t->rows * t->cols; i < n; i += SLICE) {

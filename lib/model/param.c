@@ -1,6 +1,7 @@
 #include "model/param.h"
 #include "base/rng.h"
 #include "base/task.h"
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,9 @@ enum role {
 	GATE,
 	UP,
 	DOWN,
-	NORM
+	NORM,
+	ASK,
+	ASK2
 };
 
 static void __attribute__((format(printf, 6, 7)))
@@ -81,6 +84,22 @@ qkv_take(struct layer *l, struct arena *a, const struct shape *s, bool train, in
 }
 
 static void
+keys_take(struct layer *l, struct arena *a, const struct shape *s, bool train, int i)
+{
+	const long c = s->dim, e = s->experts[i], r = s->router_hidden;
+
+	tensor_take(&l->route, a, false, e, c, "model.layers.%d.mlp.gate.weight", i);
+	if (r > 0) {
+		tensor_take(&l->query, a, train, r, c, "model.layers.%d.mlp.query.0.weight", i);
+		tensor_take(&l->query2, a, train, c, r, "model.layers.%d.mlp.query.2.weight", i);
+	} else {
+		tensor_take(&l->query, a, train, c, c, "model.layers.%d.mlp.query.weight", i);
+	}
+	l->usage = arena_take(a, (size_t)e, sizeof *l->usage);
+	l->reborn = arena_take(a, (size_t)e, sizeof *l->reborn);
+}
+
+static void
 layer_take(struct layer *l, struct arena *a, const struct shape *s, bool train, int i)
 {
 	const long c = s->dim, e = s->experts[i], r = s->router_hidden;
@@ -89,9 +108,13 @@ layer_take(struct layer *l, struct arena *a, const struct shape *s, bool train, 
 	qkv_take(l, a, s, train, i);
 	tensor_take(&l->o, a, train, c, c, "model.layers.%d.self_attn.o_proj.weight", i);
 	norm_take(&l->norm2, a, train, c, "model.layers.%d.post_attention_layernorm.weight", i);
-	l->route.rows = l->route2.rows = 0;
+	l->route.rows = l->route2.rows = l->query.rows = l->query2.rows = 0;
 	if (s->dense || s->router == ROUTER_RANDOM)
 		return;
+	if (s->router == ROUTER_KEYSTORE) {
+		keys_take(l, a, s, train, i);
+		return;
+	}
 	if (s->router == ROUTER_MLP) {
 		tensor_take(&l->route, a, train, r, c, "model.layers.%d.mlp.gate.0.weight", i);
 		tensor_take(&l->route2, a, train, e, r, "model.layers.%d.mlp.gate.2.weight", i);
@@ -120,6 +143,7 @@ expert_take(struct expert *x, struct arena *a, const struct shape *s, bool train
 	const char *fmt = "model.layers.%d.mlp.experts.%d.%s_proj.weight";
 	const long h = s->hidden[layer][slot], c = s->dim;
 
+	train = train && !s->frozen;
 	x->hidden = (int)h;
 	x->gate.rows = 0;
 	if (kern_gated(s->act))
@@ -303,8 +327,8 @@ param_each(struct param *p, param_fn *fn, void *arg)
 	fn(arg, &p->embed, -1, -1);
 	for (int i = 0; i < p->shape.layers; i++) {
 		struct layer *l = &p->layer[i];
-		struct tensor *t[] = {&l->norm1, &l->q,	    &l->k,     &l->v,
-				      &l->o,	 &l->norm2, &l->route, &l->route2};
+		struct tensor *t[] = {&l->norm1, &l->q,	    &l->k,	&l->v,	   &l->o,
+				      &l->norm2, &l->route, &l->route2, &l->query, &l->query2};
 		for (unsigned j = 0; j < sizeof t / sizeof *t; j++)
 			if (t[j]->rows)
 				fn(arg, t[j], i, -1);
@@ -345,6 +369,8 @@ role_of(const struct param *p, const struct tensor *t, int layer, int slot)
 		const struct tensor *order[] = {&l->norm1, &l->q,     &l->k,	 &l->v,
 						&l->o,	   &l->norm2, &l->route, &l->route2};
 		int i = 0;
+		if (t == &l->query || t == &l->query2)
+			return t == &l->query ? ASK : ASK2;
 		while (order[i] != t)
 			i++;
 		return NORM1 + i;
@@ -379,6 +405,15 @@ start_one(void *arg, long i, int worker)
 		t->w[j] = t->flat ? 1 : 0.02f * t->w[j];
 }
 
+static void
+to_length_one(struct tensor *keys)
+{
+	for (long i = 0; i < keys->rows; i++) {
+		float *k = keys->w + i * keys->cols;
+		kern->scale(keys->cols, (float)(1 / sqrt(kern->sumsq(keys->cols, k))), k, k);
+	}
+}
+
 void
 param_init(struct param *p, uint64_t seed)
 {
@@ -386,5 +421,7 @@ param_init(struct param *p, uint64_t seed)
 
 	param_each(p, start_add, &s);
 	task_run(s.n, start_one, &s);
+	for (int l = 0; l < p->shape.layers && shape_keyed(&p->shape); l++)
+		to_length_one(&p->layer[l].route);
 	free(s.place);
 }

@@ -12,8 +12,8 @@
 struct tensor {
 	char name[96];	 /* Hugging Face name, see moe-ckpt(5) */
 	long rows, cols; /* [out, in]; a vector has one row */
-	float *w, *g;	 /* g is NULL without gradients */
-	float *m, *v;	 /* NULL without an optimizer */
+	float *w, *g;	 /* g is NULL where nothing learns by gradients */
+	float *m, *v;	 /* as g */
 	bool decay;	 /* weight decay applies (matrices, not norms) */
 	bool flat;	 /* one-dimensional in files */
 };
@@ -22,7 +22,7 @@ struct expert {
 	int64_t id, parent, born; /* parent -1: a founder */
 	int hidden;
 	bool touched; /* its gradient holds something since the last optimizer step */
-	bool frozen;  /* the optimizer leaves it as it is */
+	bool frozen;  /* it is left as it is */
 	long below;   /* market steps in a row below the threshold */
 	int twin;     /* slot of the twin from whom it has not parted; -1: none */
 	double norm2; /* squared norm of its gradient, by optim_norm */
@@ -41,7 +41,14 @@ struct layer {
 	 * E, the rows that are, ends with the last slot that is not empty.
 	 */
 	struct tensor route, route2;
-	float *bias;		/* [E] loss-free bias on the router's choice; not a gradient's */
+	float *bias; /* [E] loss-free bias on the router's choice; not a gradient's */
+	/*
+	 * Of a key store, where route has the keys, which move by pool/gravity.h alone: its query
+	 * network, [C, C] or [R, C] and [C, R]; usage, and the step of a key's last rebirth, [E].
+	 */
+	struct tensor query, query2;
+	float *usage;
+	int64_t *reborn;
 	int experts;		/* slots */
 	struct expert **expert; /* [E]; NULL: an empty slot */
 };
@@ -68,7 +75,8 @@ size_t param_bytes(const struct shape *s, bool train);
 
 /*
  * Normal(0, 0.02) for matrices, 1 for norms, from (seed, RNG_INIT); a tensor's draw depends on its
- * place (layer, slot, role) alone, so that shapes that share a tensor share its start.
+ * place (layer, slot, role) alone, so that shapes that share a tensor share its start.  The keys of
+ * a key store have length 1.
  */
 void param_init(struct param *p, uint64_t seed);
 
@@ -81,6 +89,13 @@ void param_death(struct param *p, int layer, int slot);
 struct expert *param_birth(struct param *p, int layer, int slot, int hidden);
 /* The expert of a slot goes to an empty one, tensors and all, but without its twin. */
 void param_move(struct param *p, int layer, int slot, int to_layer, int to_slot);
+
+/* Whether the way back makes gradients of its weights. */
+static inline bool
+param_learns(const struct expert *x)
+{
+	return x->up.g && !x->frozen;
+}
 
 /* The expert of a slot and its twin, if it has one, are twins no more. */
 void param_part(struct layer *l, int slot);

@@ -253,6 +253,27 @@ slots(const struct run *u, const struct layer *l)
 	return shape_extent(u->s, (int)(l - u->r->param->layer));
 }
 
+/* Q(x) / |Q(x)| */
+static double *
+queries(const struct run *u, const struct layer *l, const double *x)
+{
+	const long c = u->s->dim;
+	double *q = through(u, x, &l->query), *h = q;
+
+	if (l->query2.rows) {
+		for (long i = 0; i < u->n * l->query.rows; i++)
+			h[i] = gelu(h[i]);
+		q = through(u, h, &l->query2);
+		free(h);
+	}
+	for (long t = 0; t < u->n; t++) {
+		const double length = sqrt(dot(c, q + t * c, q + t * c));
+		for (long i = 0; i < c; i++)
+			q[t * c + i] /= length;
+	}
+	return q;
+}
+
 /* z [N, E], empty slots included */
 static double *
 scores(const struct run *u, const struct layer *l, const double *x)
@@ -267,6 +288,12 @@ scores(const struct run *u, const struct layer *l, const double *x)
 		for (long i = 0; i < u->n * l->route.rows; i++)
 			h[i] = gelu(h[i]);
 		z = through(u, h, &l->route2);
+		free(h);
+		return z;
+	}
+	if (shape_keyed(u->s)) {
+		h = queries(u, l, x);
+		z = through(u, h, &l->route);
 		free(h);
 		return z;
 	}
@@ -315,6 +342,16 @@ choose(const struct run *u, const struct layer *l, const double *v, int *c)
 		if (!u->choose)
 			u->r->regret = fmax(u->r->regret, short_of);
 	}
+}
+
+static bool
+among(int k, const int *c, int slot)
+{
+	int j = 0;
+
+	while (j < k && c[j] != slot)
+		j++;
+	return j < k;
 }
 
 /* Is the slot's expert a candidate for this token? */
@@ -382,6 +419,8 @@ route(const struct run *u, int layer, double *z, double *gate)
 			p[i] = seen(u, l, i, t) ? p[i] / (double)u->how->temperature : -INFINITY;
 		if (!random)
 			choose(u, l, p, c);
+		for (int i = 0; i < e && shape_keyed(u->s); i++)
+			p[i] = among(k, c, i) ? p[i] : -INFINITY;
 		lse = softmax(e, p);
 		for (int j = 0; j < k; j++)
 			sum += p[c[j]];
@@ -788,6 +827,8 @@ check_gradients(struct check *c)
 		check_oracle(c);
 	for (long i = 0; i < c->r->tensors; i++) {
 		struct group *g = c->group;
+		if (!c->r->tensor[i].t->g)
+			continue;
 		while (g->name && strcmp(g->name, role(&c->r->tensor[i])) != 0)
 			g++;
 		g->name = role(&c->r->tensor[i]);

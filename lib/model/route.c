@@ -8,12 +8,14 @@ void
 plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, long tokens)
 {
 	const size_t n = (size_t)tokens, e = (size_t)experts, k = (size_t)s->top_k;
-	const size_t r = s->router == ROUTER_MLP ? (size_t)s->router_hidden : 0;
+	const bool keyed = shape_keyed(s), mlp = !s->dense && s->router == ROUTER_MLP;
+	const size_t r = keyed || mlp ? (size_t)s->router_hidden : 0;
+	const size_t all = keyed ? 0 : e, queries = keyed ? n : 0;
 
 	p->experts = experts;
 	p->k = (int)k;
-	p->z = arena_take(a, n * e, sizeof *p->z);
-	p->p = arena_take(a, n * e, sizeof *p->p);
+	p->z = arena_take(a, n * all, sizeof *p->z);
+	p->p = arena_take(a, n * all, sizeof *p->p);
 	p->lse = arena_take(a, n, sizeof *p->lse);
 	p->entropy = arena_take(a, n, sizeof *p->entropy);
 	p->choice = arena_take(a, n * k, sizeof *p->choice);
@@ -26,15 +28,17 @@ plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, l
 	p->importance = arena_take(a, e, sizeof *p->importance);
 	p->carried = arena_take(a, e, sizeof *p->carried);
 	p->margin = arena_take(a, n, sizeof *p->margin);
-	p->ik = arena_take(a, e, sizeof *p->ik);
-	p->keys = arena_take(a, (size_t)s->dim * (e + 32), sizeof *p->keys);
+	p->ik = arena_take(a, all, sizeof *p->ik);
+	p->keys = arena_take(a, keyed ? 0 : (size_t)s->dim * (e + 32), sizeof *p->keys);
 	p->score = arena_take(a, n * k, sizeof *p->score);
 	p->dz = arena_take(a, n * k, sizeof *p->dz);
 	p->along = arena_take(a, n * k, sizeof *p->along);
 	p->mass = arena_take(a, (n + ROUTE_ROWS - 1) / ROUTE_ROWS * e, sizeof *p->mass);
-	p->target = arena_take(a, (n / ROUTE_PROBE + 1) * e, sizeof *p->target);
+	p->target = arena_take(a, (n / ROUTE_PROBE + 1) * all, sizeof *p->target);
 	p->hidden = arena_take(a, n * r, sizeof *p->hidden);
 	p->active = arena_take(a, n * r, sizeof *p->active);
+	p->query = arena_take(a, queries * (size_t)s->dim, sizeof *p->query);
+	p->length = arena_take(a, queries, sizeof *p->length);
 }
 
 void

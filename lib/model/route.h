@@ -11,6 +11,7 @@
  *
  *   linear  z = x W^T                        mlp     z = gelu(x U^T) W^T
  *   cosine  z = <x, k> / (|x| |k|)           random  K distinct experts by (seed, step, token)
+ *   keystore  see keystore.h: z = <q(x), k>, and p is of the chosen alone
  *
  * Twins, as long as they have not parted, are one candidate: of the two a token sees the one that
  * route_waits leaves, by a bit of a hash of the token and its place in the sequence, half of the
@@ -46,14 +47,16 @@ struct plan {
 	double divergence; /* mean positive cosine of the outputs that a token mixes */
 	bool even;	   /* both are of these tokens */
 	float *margin;	   /* [N] first choice's p less the second's; of K = 1, the next best's */
-	/* Of lean.h: then z and p are not made. */
+	/* Of lean.h and keystore.h: then z and p are not made. */
 	bool lean;
 	float *ik, *keys;  /* [E] of a cosine router's keys 1 / length, [C, E] keys turned */
 	float *score;	   /* [N, K] z of the chosen */
 	float *dz, *along; /* [N K] by sorted row: of its score, times the lengths; times z */
 	float *mass;	   /* [N / ROUTE_ROWS, E] sums of p */
-	float *hidden;	   /* [N, R] of the mlp before GELU; on the way back its gradient */
+	float *hidden;	   /* [N, R] of an mlp before GELU; on the way back its gradient */
 	float *active;	   /* [N, R] and after */
+	float *query;	   /* [N, C] of a key store; on the way back the gradient of Q(x) */
+	float *length;	   /* [N] 1 / |Q(x)| */
 };
 
 enum { ROUTE_ROWS = 256 }; /* tokens of a task */

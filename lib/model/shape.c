@@ -112,6 +112,12 @@ shape_extent(const struct shape *s, int layer)
 	return n;
 }
 
+bool
+shape_keyed(const struct shape *s)
+{
+	return !s->dense && s->router == ROUTER_KEYSTORE;
+}
+
 int
 shape_head(const struct shape *s)
 {
@@ -131,6 +137,8 @@ route_params(const struct shape *s, int layer)
 
 	if (s->dense || s->router == ROUTER_RANDOM)
 		return 0;
+	if (s->router == ROUTER_KEYSTORE)
+		return e * c + (r > 0 ? 2 * r * c : c * c);
 	return s->router == ROUTER_MLP ? r * c + e * r : e * c;
 }
 
@@ -184,10 +192,23 @@ shape_forward(const struct shape *s, int seq, double experts)
 	       experts;
 }
 
+/* Multiplications that the way back spares: of frozen weights one each, of keys both. */
+static double
+spared(const struct shape *s)
+{
+	double n = 0;
+
+	for (int l = 0; l < s->layers; l++) {
+		n += s->frozen ? expert_params(s, l) * s->top_k / shape_living(s, l) : 0;
+		n += shape_keyed(s) ? 2.0 * shape_extent(s, l) * s->dim : 0;
+	}
+	return n;
+}
+
 double
 shape_flops(const struct shape *s, int seq)
 {
 	double c = s->dim, attention = 4.0 * seq * c * s->layers;
 
-	return 3 * (2 * params(s, 0, false) + attention + 2 * c * s->vocab);
+	return 3 * (2 * params(s, 0, false) + attention + 2 * c * s->vocab) - 2 * spared(s);
 }

@@ -21,6 +21,33 @@ gravity_init(struct gravity *g)
 			      .warmup = 200};
 }
 
+#define ROW(name, kind, member, lo, hi, words, help)                                       \
+	{                                                                                  \
+		name, 0, kind, offsetof(struct gravity, member), lo, hi, words, true, help \
+	}
+static const struct opt rows[] = {
+	ROW("alpha", OPT_REAL, alpha, 0, 1e6, "RATE", "attraction of keys to queries"),
+	ROW("beta", OPT_REAL, beta, 0, 1e6, "RATE", "peer-pull between keys chosen together"),
+	ROW("delta", OPT_REAL, delta, 0, 1, "RATE", "forgetting: what a key loses of its length"),
+	ROW("theta", OPT_REAL, theta, 0, 1, "SHARE", "quantile of usage below which keys forget"),
+	ROW("rho", OPT_REAL, rho, 0, 1, "RATE", "memory of usage"),
+	ROW("key-warmup", OPT_LONG, warmup, 0, 1L << 40, "STEPS", "before forgetting begins"),
+	ROW("rebirth", OPT_REAL, least, 0, 1, "LENGTH", "shorter keys are reborn"),
+	ROW("attraction", OPT_ENUM, attraction, 0, 0, "sum|mean",
+	    "to each query, or to their mean with usage in fair shares"),
+	ROW("key-norm", OPT_ENUM, length, 0, 0, "clamp|sphere",
+	    "keys have length 1 at most, or always"),
+	ROW("no-inertia", OPT_FLAG, no_inertia, 0, 1, NULL, "usage slows nothing"),
+};
+
+int
+gravity_rows(struct opt *row, size_t at)
+{
+	_Static_assert(sizeof rows / sizeof *rows == GRAVITY_ROWS,
+		       "GRAVITY_ROWS is not their number");
+	return opt_rows(row, rows, GRAVITY_ROWS, at);
+}
+
 struct step {
 	const struct gravity *g;
 	struct gravity_keys *keys;
@@ -81,7 +108,8 @@ static void
 use(const struct step *s)
 {
 	const long n = s->keys->n, pairs = s->begin[n];
-	const double share = s->g->mean && pairs ? (double)n / (double)pairs : 1;
+	const double share =
+		s->g->attraction == GRAVITY_MEAN && pairs ? (double)n / (double)pairs : 1;
 
 	for (long i = 0; i < n; i++) {
 		const double now = (double)(s->begin[i + 1] - s->begin[i]) * share;
@@ -141,7 +169,8 @@ forces(const struct step *s, long i, double *sum)
 	const struct gravity_batch *b = s->batch;
 	const long d = s->keys->d, tokens = s->begin[i + 1] - s->begin[i];
 	const float *key = s->keys->key, *k = key + i * d;
-	const double attract = s->g->alpha / inertia(s, i) / (s->g->mean ? (double)tokens : 1);
+	const double attract = s->g->alpha / inertia(s, i) /
+			       (s->g->attraction == GRAVITY_MEAN ? (double)tokens : 1);
 
 	for (long p = s->begin[i]; p < s->begin[i + 1]; p++) {
 		const long t = s->token[p];
@@ -197,14 +226,14 @@ move(void *arg, long task, int worker)
 		for (long j = 0; j < d; j++)
 			x[j] = (float)((double)k[j] + sum[j]);
 		const double norm = length(x, d);
-		if (norm > 1 || (s->g->sphere && norm > 0)) {
+		if (norm > 1 || (s->g->length == GRAVITY_SPHERE && norm > 0)) {
 			s->clamped[i] = norm > 1;
 			to_length_one(x, d, norm);
 		}
 		if (s->number > s->g->warmup && (double)s->keys->usage[i] < s->faint &&
 		    s->g->delta > 0) {
 			s->forgotten[i] = 1;
-			for (long j = 0; j < d && !s->g->sphere; j++)
+			for (long j = 0; j < d && s->g->length == GRAVITY_CLAMP; j++)
 				x[j] = (float)((double)x[j] * (1 - s->g->delta));
 		}
 		if (s->reals && length(x, d) < s->g->least)
@@ -259,4 +288,13 @@ gravity_step(const struct gravity *g, struct gravity_keys *k, const struct gravi
 	free(s.forgotten);
 	free(s.reborn);
 	free(s.real);
+}
+
+size_t
+gravity_bytes(long n, long d, long tokens, int k)
+{
+	const size_t keys = (size_t)n * ((size_t)d * sizeof(float) + sizeof(double) + 3);
+	const size_t pairs = (size_t)tokens * (size_t)(k + 1) + (size_t)n + 1;
+
+	return keys + pairs * sizeof(long);
 }

@@ -1,6 +1,6 @@
 #ifndef POOL_GRAVITY_H
 #define POOL_GRAVITY_H
-#include <stdbool.h>
+#include "base/opt.h"
 #include <stdint.h>
 
 /*
@@ -25,13 +25,19 @@ struct gravity {
 	double alpha, beta, delta, theta, rho; /* theta in [0, 1], linear between two usages */
 	double least, noise;		       /* rebirth: below this length; sd of a component */
 	long warmup;			       /* batches before forgetting begins */
-	bool mean;	 /* attraction to the mean query, and usage in units of the fair share */
+	int attraction;	 /* GRAVITY_SUM, or towards the mean query; usage then in fair shares */
+	int length;	 /* GRAVITY_CLAMP, or length 1 in any case: forgetting does nothing */
 	bool no_inertia; /* 1 + u is 1 */
-	bool sphere;	 /* keys are scaled to length 1 in any case: forgetting does nothing */
 };
+enum { GRAVITY_SUM, GRAVITY_MEAN };
+enum { GRAVITY_CLAMP, GRAVITY_SPHERE };
 
 /* alpha .015, beta .001, delta .005, theta .05, rho .995, least .1, noise .01, warm-up 200, sum. */
 void gravity_init(struct gravity *g);
+
+/* The rows for a program's table; struct gravity stands at `at` in the program's own struct. */
+enum { GRAVITY_ROWS = 10 };
+int gravity_rows(struct opt *row, size_t at);
 
 /* The caller's; all of it belongs into a checkpoint. */
 struct gravity_keys {
@@ -61,5 +67,8 @@ struct gravity_done {
  */
 void gravity_step(const struct gravity *g, struct gravity_keys *k, const struct gravity_batch *b,
 		  long step, uint64_t seed, int layer, struct gravity_done *done);
+
+/* Bytes that a step takes beside its arguments. */
+size_t gravity_bytes(long n, long d, long tokens, int k);
 
 #endif

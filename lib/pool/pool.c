@@ -162,6 +162,8 @@ check_event(struct census_map *m, const struct policy_event *v)
 		return 0;
 	if (!place(m, v->layer, v->slot))
 		return bad(v, " in a place that the model does not have");
+	if (shape_keyed(&m->p->shape) && v->kind != POLICY_FREEZE && v->kind != POLICY_THAW)
+		return bad(v, " in a key store, whose experts stay");
 	id = m->id[v->layer];
 	if (v->kind == POLICY_BIRTH)
 		return check_birth(m, v);
@@ -169,6 +171,8 @@ check_event(struct census_map *m, const struct policy_event *v)
 		return bad(v, " of nobody: the slot is empty");
 	if (v->expert >= 0 && v->expert != id[v->slot])
 		return bad(v, " of an expert that is not there");
+	if (v->kind == POLICY_THAW && m->p->shape.frozen)
+		return bad(v, " of one of the model's, which do not learn");
 	if (v->kind == POLICY_DEATH) {
 		map_clear(m, v->layer, v->slot);
 	} else if (v->kind == POLICY_MOVE) {

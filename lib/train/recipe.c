@@ -1,6 +1,7 @@
 #include "train/recipe.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "model/start.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,9 @@ recipe_init(struct recipe *r)
 		.layers = 2,
 		.heads = 4,
 		.top_k = 2,
+		.expert_init = "normal",
+		.query = 1,
+		.key_every = 1,
 		.experts = {1, experts},
 		.hidden = {1, hidden},
 		.steps = 1000,
@@ -38,6 +42,7 @@ recipe_init(struct recipe *r)
 		.widen = 2,
 		.tau = 1,
 	};
+	gravity_init(&r->gravity);
 	market_init(&r->market);
 	living_init(&r->living);
 	r->prune.below = 0.5;
@@ -70,10 +75,20 @@ static const struct opt rows[] = {
 	    "labels: slots of tier 0, of tier 1 and so on"),
 	ROW("act", 0, OPT_ENUM, act, 0, 0, "gelu|relu|relu2|swiglu|reglu", true,
 	    "activation of the experts"),
-	ROW("router", 0, OPT_ENUM, router, 0, 0, "linear|mlp|cosine|random", true,
+	ROW("router", 0, OPT_ENUM, router, 0, 0, "linear|mlp|cosine|random|keystore", true,
 	    "how tokens choose experts"),
 	ROW("router-hidden", 0, OPT_INT, router_hidden, 1, 1 << 15, "N", true,
-	    "width of the mlp router; else dim"),
+	    "width of the mlp router, else dim; of the mlp query, else 2 dim"),
+	ROW("query", 0, OPT_ENUM, query, 0, 0, "linear|mlp", true,
+	    "query network of the keystore router"),
+	ROW("key-every", 0, OPT_LONG, key_every, 1, 0x1p40, "STEPS", true,
+	    "between moves of the keystore router's keys"),
+	ROW("freeze-experts", 0, OPT_FLAG, freeze_experts, 0, 1, NULL, true,
+	    "experts stay as they begin"),
+	ROW("expert-init", 0, OPT_TEXT, expert_init, 0, 0, "KIND", true,
+	    "normal|sparse|default|orthogonal|pretrained:CKPT[,CKPT...]"),
+	ROW("experts-from", 0, OPT_MANY, experts_from, 0, 0, "CKPT", false,
+	    "whose experts are pretrained; may be repeated"),
 	ROW("dense", 0, OPT_FLAG, dense, 0, 1, NULL, true, "one expert per layer and no router"),
 	ROW("untied", 0, OPT_FLAG, untied, 0, 1, NULL, true,
 	    "an output head of its own instead of the embedding"),
@@ -163,11 +178,32 @@ recipe_rows(struct opt *row, size_t at)
 {
 	int n;
 
-	_Static_assert(sizeof rows / sizeof *rows + MARKET_ROWS + LIVING_ROWS <= RECIPE_ROWS,
+	_Static_assert(sizeof rows / sizeof *rows + GRAVITY_ROWS + MARKET_ROWS + LIVING_ROWS <=
+			       RECIPE_ROWS,
 		       "RECIPE_ROWS is too small");
 	n = opt_rows(row, rows, sizeof rows / sizeof *rows, at);
+	n += gravity_rows(row + n, at + offsetof(struct recipe, gravity));
 	n += market_rows(row + n, at + offsetof(struct recipe, market));
 	return n + living_rows(row + n, at + offsetof(struct recipe, living));
+}
+
+/* pretrained:A,B is pretrained, from A and from B: files have no place among what is kept. */
+static int
+take_apart(struct opt_table *t, const struct recipe *r)
+{
+	static const char word[] = "pretrained:";
+	char *list, *at, *file;
+	int bad = 0;
+
+	if (strncmp(r->expert_init, word, sizeof word - 1) != 0)
+		return 0;
+	at = list = mem_copy(r->expert_init + sizeof word - 1);
+	while (!bad && (file = strsep(&at, ",")))
+		bad = *file ? opt_set(t, "experts-from", file, OPT_COMMAND)
+			    : err_set("--expert-init \"%s\" (expected pretrained:CKPT[,CKPT...])",
+				      r->expert_init);
+	free(list);
+	return bad ? -1 : opt_set(t, "expert-init", "pretrained", OPT_COMMAND);
 }
 
 int
@@ -185,12 +221,19 @@ recipe_preset(struct opt_table *t, struct recipe *r)
 		{"dim", "256"}, {"batch", "128"}, {"experts", "16"}, {"wd", "0.0005"}};
 	char interval[NUM_TEXT];
 
+	if (take_apart(t, r) != 0)
+		return -1;
 	for (int i = 0; r->config > 0 && i < 8; i++)
 		if (opt_set(t, name[i], value[r->config - 1][i], OPT_PRESET) != 0)
 			return -1;
 	for (int i = 0; r->task == TASK_CLASSIFY && i < 4; i++)
 		if (opt_set(t, classify[i][0], classify[i][1], OPT_PRESET) != 0)
 			return -1;
+	/* keys find the experts, which stay as they are, without any loss on scores */
+	if (r->router == ROUTER_KEYSTORE && (opt_set(t, "load-balance", "0", OPT_PRESET) != 0 ||
+					     opt_set(t, "freeze-experts", "1", OPT_PRESET) != 0 ||
+					     opt_set(t, "expert-init", "sparse", OPT_PRESET) != 0))
+		return -1;
 	if (r->lifecycle == LIFE_NONE)
 		return 0;
 	/* a living layer has keys, of cosines within [-1, 1], and its load is not to be even */
@@ -231,11 +274,38 @@ check_classifier(const struct recipe *r)
 {
 	if (r->lifecycle || r->trace || r->accum != 1)
 		return err_set("--lifecycle, --trace and --accum are not for --task classify");
+	if (r->router == ROUTER_KEYSTORE || r->freeze_experts || strcmp(r->expert_init, "normal"))
+		return err_set("--router keystore, --freeze-experts and --expert-init are not for "
+			       "--task classify");
 	if (!r->dense && (r->experts.n != 1 || r->experts.v[0] < 2))
 		return err_set("--experts of a classifier (expected one number, 2 or more)");
 	if (!r->dense && (r->top_k > r->experts.v[0] || r->top_k > 64))
 		return err_set("--top-k %d of %d experts (expected at most all, and 64)", r->top_k,
 			       r->experts.v[0]);
+	return 0;
+}
+
+/* What a key store has no part in: its scores are few, and its experts neither come nor go. */
+static int
+check_keys(const struct recipe *r)
+{
+	const struct {
+		const char *name;
+		bool given;
+	} not [] = {{"load-balance", r->load_balance > 0},
+		    {"z-loss", r->z_loss > 0},
+		    {"entropy", r->entropy > 0},
+		    {"balance", r->balance > 0},
+		    {"oracle", r->oracle > 0},
+		    {"ortho", r->ortho > 0},
+		    {"bias-rate", r->bias_rate > 0},
+		    {"random-warmup", r->random_warmup > 0},
+		    {"lifecycle", r->lifecycle > 0},
+		    {"at-shift", r->prune.kind > 0}};
+
+	for (size_t i = 0; i < sizeof not / sizeof *not ; i++)
+		if (not [i].given)
+			return err_set("--%s does not go with --router keystore", not [i].name);
 	return 0;
 }
 
@@ -249,7 +319,9 @@ recipe_check(struct recipe *r)
 
 	if (r->lifecycle != LIFE_NONE && r->dense)
 		return err_set("--dense has no population for --lifecycle");
-	if (temperature(r->temperature, &a, &b, &steps) != 0)
+	if (temperature(r->temperature, &a, &b, &steps) != 0 || start_kind(r->expert_init) < 0)
+		return -1;
+	if (r->router == ROUTER_KEYSTORE && check_keys(r) != 0)
 		return -1;
 	if (r->task == TASK_CLASSIFY && check_classifier(r) != 0)
 		return -1;
@@ -345,7 +417,12 @@ recipe_shape(const struct recipe *r, int vocab, struct shape *out)
 			      .router = (enum router)r->router,
 			      .router_hidden = r->router_hidden ? r->router_hidden : r->dim,
 			      .dense = r->dense,
+			      .frozen = r->freeze_experts,
 			      .tied = !r->untied};
+	if (r->router == ROUTER_KEYSTORE)
+		out->router_hidden = !r->query		? 0
+				     : r->router_hidden ? r->router_hidden
+							: 2 * r->dim;
 	if (r->lifecycle == LIFE_MARKET && r->market.slots.n > 0)
 		return slots_shape(r, &r->market.slots, out);
 	if (r->lifecycle == LIFE_LIVING) {

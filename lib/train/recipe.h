@@ -6,6 +6,7 @@
 #include "policy/living.h"
 #include "policy/market.h"
 #include "policy/prune.h"
+#include "pool/gravity.h"
 
 /*
  * Everything that decides a training run's results, and the options that set it.  The same table
@@ -20,6 +21,12 @@ struct recipe {
 	int dim, layers, heads, kv_heads, top_k, act, router, router_hidden;
 	struct opt_ints experts, hidden, tiers;
 	bool dense, untied;
+	bool freeze_experts;
+	char *expert_init;	      /* see model/start.h */
+	struct opt_many experts_from; /* checkpoints, if those are pretrained */
+	int query;		      /* of the key store: 0 linear, 1 mlp */
+	long key_every;		      /* steps between its keys' moves */
+	struct gravity gravity;
 
 	/* training */
 	long steps;
@@ -62,10 +69,10 @@ void recipe_init(struct recipe *r);
 
 /* The rows for a program's table: offsets are into struct recipe, which stands at `at` in the
  * program's own struct. Returns how many were written to row. */
-enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + 62 };
+enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + GRAVITY_ROWS + 67 };
 int recipe_rows(struct opt *row, size_t at);
 
-/* Apply the preset that --config names to what was not given. */
+/* Apply the presets that options name to what was not given; pretrained:CKPT is taken apart. */
 int recipe_preset(struct opt_table *t, struct recipe *r);
 
 /* The shape, once the vocabulary is known. -1 with a message. */

@@ -106,8 +106,9 @@ check_gradients(struct count *c)
 	} model[] = {{"linear router, gelu", ROUTER_LINEAR, ACT_GELU},
 		     {"mlp router, swiglu", ROUTER_MLP, ACT_SWIGLU},
 		     {"cosine router, relu2", ROUTER_COSINE, ACT_RELU2},
-		     {"random router, reglu", ROUTER_RANDOM, ACT_REGLU}};
-	const struct net_how how = {.temperature = 0.8f,
+		     {"random router, reglu", ROUTER_RANDOM, ACT_REGLU},
+		     {"key store, gelu", ROUTER_KEYSTORE, ACT_GELU}};
+	const struct net_how any = {.temperature = 0.8f,
 				    .aux = {.balance = 0.3,
 					    .z = 0.02,
 					    .entropy = 0.1,
@@ -123,6 +124,9 @@ check_gradients(struct count *c)
 	for (unsigned i = 0; i < sizeof model / sizeof *model; i++) {
 		struct shape s = small(model[i].router, model[i].act);
 		struct about a = {c, model[i].name};
+		struct net_how how = any;
+		if (shape_keyed(&s))
+			how.aux = (struct route_loss){.divergence = any.aux.divergence};
 		c->failed += ref_check(&s, &how, 2, 19, 1, about, &a);
 		shape_free(&s);
 	}
@@ -130,11 +134,11 @@ check_gradients(struct count *c)
 
 /* Losses of two sequences that differ in one token: equal up to it, and not after. */
 static void
-check_causality(struct count *c)
+check_causality(struct count *c, enum router router)
 {
 	enum { T = 70, AT = 41 };
 	const struct net_how how = {.temperature = 1, .scale = 1};
-	struct shape s = small(ROUTER_LINEAR, ACT_GELU);
+	struct shape s = small(router, ACT_GELU);
 	struct param *p = param_new(&s, false);
 	struct net *n;
 	struct net_loss loss;
@@ -166,6 +170,7 @@ selftest_run(ref_report *report, void *arg)
 
 	check_rows(&c);
 	check_gradients(&c);
-	check_causality(&c);
+	check_causality(&c, ROUTER_LINEAR);
+	check_causality(&c, ROUTER_KEYSTORE);
 	return c.failed;
 }

@@ -63,14 +63,16 @@ commanded(const struct opt_table *t, const char *name)
 int
 site_check(const struct site *s, const struct opt_table *t, const struct opt_many *made_of)
 {
-	static const char *const kind[][2] = {
-		{"train ", "data"}, {"val ", "val"}, {"from ", "resume-from"}};
+	static const char *const kind[][2] = {{"train ", "data"},
+					      {"val ", "val"},
+					      {"from ", "resume-from"},
+					      {"experts ", "experts-from"}};
 
 	for (int i = 0; i < made_of->n; i++) {
 		const char *was = made_of->v[i];
 		char *line = mem_text("\nmade-of %s\n", was);
 		bool good = strstr(s->text, line) != NULL;
-		for (int j = 0; j < 3; j++)
+		for (int j = 0; j < 4; j++)
 			good |= strncmp(was, kind[j][0], strlen(kind[j][0])) == 0 &&
 				commanded(t, kind[j][1]);
 		free(line);

@@ -14,7 +14,7 @@ struct site {
 	char *text; /* of the recipe */
 };
 
-/* A piece of data; kind is "train", "val" or "from". */
+/* A piece of data; kind is "train", "val", "from" or "experts". */
 struct site_source {
 	const char *kind, *name;
 	long step;
@@ -30,7 +30,7 @@ int site_recipe(struct site *s, const struct opt_table *t, const struct site_sou
 
 /*
  * A recipe that tells by made-of lines what its data was refuses other data, unless the command
- * line names it (as `data`, `val` or `resume-from`).
+ * line names it (as `data`, `val`, `resume-from` or `experts-from`).
  */
 int site_check(const struct site *s, const struct opt_table *t, const struct opt_many *made_of);
 

@@ -53,6 +53,8 @@ put_tensor(void *arg, struct tensor *t, int layer, int slot)
 	int dims = file_shape(t, shape);
 	char name[128];
 
+	if (!v)
+		return;
 	snprintf(name, sizeof name, "%s%s", prefix[p->part], t->name);
 	ckpt_out_floats(p->out, name, v, CKPT_F32, dims, shape);
 	if (p->failed || all_finite((size_t)(t->rows * t->cols), v))
@@ -109,6 +111,27 @@ put_bias(struct ckpt_out *o, const struct layer *l, int layer)
 	ckpt_out_floats(o, name, l->bias, CKPT_F32, 1, (uint64_t[]){(uint64_t)l->experts});
 }
 
+static void
+key_name(char name[64], int layer, const char *what)
+{
+	snprintf(name, 64, "model.layers.%d.mlp.gate.%s", layer, what);
+}
+
+/* What a key store remembers of its keys. */
+static void
+put_keys(struct ckpt_out *o, const struct layer *l, int layer)
+{
+	const uint64_t n[1] = {(uint64_t)l->experts};
+	char name[64];
+
+	if (!l->usage)
+		return;
+	key_name(name, layer, "usage");
+	ckpt_out_floats(o, name, l->usage, CKPT_F32, 1, n);
+	key_name(name, layer, "reborn");
+	ckpt_out_raw(o, name, l->reborn, CKPT_I64, 1, n);
+}
+
 /* What others have put there; what is said here takes its place. */
 static void
 keep_meta(void *out, const char *key, const char *value)
@@ -149,8 +172,10 @@ state_save(const struct state *s, const char *file)
 	put_meta(s, p.out);
 	for (; p.part < (s->param->train ? PARTS : FIRST); p.part++) {
 		param_each(s->param, put_tensor, &p);
-		for (int l = 0; l < s->param->shape.layers && p.part == WEIGHTS; l++)
+		for (int l = 0; l < s->param->shape.layers && p.part == WEIGHTS; l++) {
 			put_bias(p.out, &s->param->layer[l], l);
+			put_keys(p.out, &s->param->layer[l], l);
+		}
 	}
 	if (s->census)
 		census_put(s->census, p.out);
@@ -205,7 +230,7 @@ get_tensor(void *arg, struct tensor *t, int layer, int slot)
 
 	(void)layer;
 	(void)slot;
-	if (g->failed)
+	if (g->failed || !values(t, g->part))
 		return;
 	snprintf(name, sizeof name, "%s%s", prefix[g->part], t->name);
 	g->failed = get_floats(g, name, dims, shape, values(t, g->part)) != 0;
@@ -220,6 +245,36 @@ get_bias(struct get *g, struct layer *l, int layer)
 	if (!l->bias || !ckpt_find(g->k, name))
 		return 0;
 	return get_floats(g, name, 1, (uint64_t[]){(uint64_t)l->experts}, l->bias);
+}
+
+static int
+get_keys(struct get *g, struct layer *l, int layer)
+{
+	const uint64_t n = (uint64_t)l->experts;
+	const struct ckpt_tensor *t;
+	char name[64];
+
+	if (!l->usage)
+		return 0;
+	key_name(name, layer, "usage");
+	if (get_floats(g, name, 1, &n, l->usage) != 0)
+		return -1;
+	key_name(name, layer, "reborn");
+	t = ckpt_find(g->k, name);
+	if (!t || t->type != CKPT_I64)
+		return err_set("%s: tensor %s is missing (expected %llu words)", g->k->name, name,
+			       (unsigned long long)n);
+	if (check_shape(g->k, t, 1, &n) != 0)
+		return -1;
+	memcpy(l->reborn, g->k->data + t->offset, t->bytes);
+	g->known[t - g->k->tensor] = true;
+	for (int i = 0; i < l->experts; i++)
+		if (l->usage[i] < 0 || l->reborn[i] < 0)
+			return err_set("%s: key %d of layer %d was used %g times and reborn at "
+				       "step %lld (expected 0 or more)",
+				       g->k->name, i, layer, (double)l->usage[i],
+				       (long long)l->reborn[i]);
+	return 0;
 }
 
 /* The part of an optimizer's moment, WEIGHTS for anything else. */
@@ -415,7 +470,7 @@ get_all(struct get *g, enum state_use use, struct param *p)
 		return -1;
 	param_each(p, get_tensor, g);
 	for (int l = 0; l < p->shape.layers && !g->failed; l++)
-		g->failed = get_bias(g, &p->layer[l], l) != 0;
+		g->failed = get_bias(g, &p->layer[l], l) != 0 || get_keys(g, &p->layer[l], l) != 0;
 	if (use == STATE_RESUME || (use == STATE_START && state_has_moments(g->k)))
 		for (g->part = FIRST; g->part < PARTS; g->part++)
 			param_each(p, get_tensor, g);

@@ -6,9 +6,12 @@
 #include "data/tokens.h"
 #include "io/trace.h"
 #include "model/ffn.h"
+#include "model/start.h"
 #include "pool/pool.h"
+#include "train/adopt.h"
 #include "train/decisions.h"
 #include "train/eval.h"
+#include "train/keys.h"
 #include "train/site.h"
 #include "train/state.h"
 #include "train/verdict.h"
@@ -24,7 +27,7 @@ static const char timing_columns[] =
 struct clock {
 	double parts[NET_PARTS]; /* of all workers, since the net began, when the step began */
 	double step;		 /* from its windows to the end of the update */
-	double optimizer, census;
+	double optimizer, keys, census;
 	double tables, market; /* after the step */
 };
 
@@ -51,6 +54,7 @@ struct loop {
 	struct file *timing;
 	struct clock clock;
 	struct decisions *decisions; /* NULL: none come by pipe */
+	struct keys *keys;	     /* NULL: no key store */
 	long step;		     /* steps done */
 	bool due;		     /* the step's census and events are still to come */
 	bool open;		     /* the step has something that no checkpoint has */
@@ -113,11 +117,21 @@ vals_check(const struct loop *l)
 	return 0;
 }
 
+/* Another run's checkpoint is known by its bytes. */
+static int
+measure_ckpt(const char *file, const char *kind, long i, struct site_source *to)
+{
+	*to = (struct site_source){.kind = kind, .name = "-", .step = i};
+	return file_size(file, &to->bytes) || file_crc(file, to->bytes, &to->crc) ? -1 : 0;
+}
+
 static int
 recipe_text(struct loop *l)
 {
 	const char *from = l->r->resume_from;
-	struct site_source *v = mem_zero((size_t)(l->data.n + l->vals + 1), sizeof *v), *at = v;
+	const struct opt_many *experts = &l->r->experts_from;
+	const int most = l->data.n + l->vals + 1 + experts->n;
+	struct site_source *v = mem_zero((size_t)most, sizeof *v), *at = v;
 	int status = 0;
 
 	for (int i = 0; i < l->data.n; i++)
@@ -127,11 +141,10 @@ recipe_text(struct loop *l)
 		if (l->val[i].own)
 			*at++ = (struct site_source){"val", l->val[i].name, 0,
 						     l->val[i].data->bytes, l->val[i].data->crc};
-	if (from) {
-		*at = (struct site_source){.kind = "from", .name = "-"};
-		status = file_size(from, &at->bytes) || file_crc(from, at->bytes, &at->crc);
-		at++;
-	}
+	if (from)
+		status = measure_ckpt(from, "from", 0, at++);
+	for (int i = 0; i < experts->n && status == 0; i++)
+		status = measure_ckpt(experts->v[i], "experts", i, at++);
 	if (status == 0)
 		status = site_recipe(&l->site, l->t->table, v, (int)(at - v));
 	free(v);
@@ -170,6 +183,7 @@ sources_text(const struct loop *l)
 	for (int i = 0; i < t.n; i++)
 		row[i].recipe = strcmp(row[i].name, "data") == 0 ||
 				strcmp(row[i].name, "val") == 0 ||
+				strcmp(row[i].name, "experts-from") == 0 ||
 				strcmp(row[i].name, "resume-from") == 0;
 	for (int i = 0; i < l->data.n; i++) {
 		text = mem_text("%s=%s@%ld", l->data.data[i]->name, l->data.data[i]->file,
@@ -182,6 +196,8 @@ sources_text(const struct loop *l)
 		opt_set(&t, "val", text, OPT_COMMAND);
 		free(text);
 	}
+	for (int i = 0; i < l->r->experts_from.n; i++)
+		opt_set(&t, "experts-from", l->r->experts_from.v[i], OPT_COMMAND);
 	if (l->r->resume_from)
 		opt_set(&t, "resume-from", l->r->resume_from, OPT_COMMAND);
 	text = opt_recipe(&t);
@@ -344,6 +360,19 @@ with_ckpt(struct loop *l, const char *file, int use(struct loop *, const struct 
 }
 
 static int
+begin_experts(struct loop *l)
+{
+	const struct opt_many *from = &l->r->experts_from;
+	const int kind = start_kind(l->r->expert_init);
+
+	if (kind == START_PRETRAINED)
+		return adopt_experts(l->param, from->v, from->n);
+	if (kind != START_NORMAL)
+		start_experts(l->param, (enum start)kind, (uint64_t)l->r->seed);
+	return 0;
+}
+
+static int
 begin(struct loop *l)
 {
 	struct shape s;
@@ -357,6 +386,8 @@ begin(struct loop *l)
 		l->param = param_new(&s, true);
 		shape_free(&s);
 		param_init(l->param, (uint64_t)l->r->seed);
+		if (begin_experts(l) != 0)
+			return -1;
 	}
 	l->census = census_new(&l->param->shape);
 	return open_csvs(l, NULL) != 0 || write_recipe(l) != 0 || save(l) != 0 ? -1 : 0;
@@ -422,7 +453,7 @@ find_fault(void *arg, struct tensor *t, int layer, int slot)
 {
 	struct fault *f = arg;
 
-	if (isfinite(kern->sumsq(t->rows * t->cols, t->g)))
+	if (!t->g || isfinite(kern->sumsq(t->rows * t->cols, t->g)))
 		return;
 	snprintf(f->what, sizeof f->what, "gradient of %s", t->name);
 	f->layer = layer;
@@ -523,6 +554,13 @@ move_bias(struct loop *l)
 	}
 }
 
+/* Whether keys move after the step in hand. */
+static bool
+keys_due(const struct loop *l)
+{
+	return l->keys && (l->step + 1) % l->r->key_every == 0;
+}
+
 /* The step's gradient, from all of its batches. */
 static int
 gradient(struct loop *l)
@@ -546,6 +584,8 @@ gradient(struct loop *l)
 			return bad_loss(l, l->step + 1, "loss");
 		l->loss += loss.loss / r->accum;
 		observe(l, &h);
+		if (keys_due(l))
+			keys_see(l->keys, l->net, m);
 		net_backward(l->net, &h);
 		hear_oracle(l, &h);
 	}
@@ -567,6 +607,10 @@ update(struct loop *l)
 	optim_step(l->param, &o, l->rate, l->step, l->norm);
 	if (recipe_bias_rate(r) > 0)
 		move_bias(l);
+	l->clock.keys -= tick_now();
+	if (keys_due(l))
+		keys_move(l->keys, l->param, &r->gravity, l->step + 1, (uint64_t)r->seed);
+	l->clock.keys += tick_now();
 	return 0;
 }
 
@@ -838,6 +882,7 @@ stop_parts(struct loop *l)
 
 	for (int i = 0; i < NET_PARTS; i++)
 		l->clock.parts[i] = (now[i] - l->clock.parts[i]) / task_workers();
+	l->clock.parts[PART_ROUTE] += l->clock.keys;
 }
 
 /* A step and its rows, but for its census. */
@@ -858,7 +903,7 @@ advance(struct loop *l)
 	if (update(l) != 0)
 		return -1;
 	c->step = tick_now() - start;
-	c->optimizer = tick_now() - middle;
+	c->optimizer = tick_now() - middle - c->keys;
 	stop_parts(l);
 	l->step++;
 	check = l->step == r->steps || (r->val_every && l->step % r->val_every == 0);
@@ -934,6 +979,7 @@ loop_free(struct loop *l)
 	free(l->in);
 	free(l->load);
 	free(l->ckpt);
+	keys_free(l->keys);
 	net_free(l->net);
 	param_free(l->param);
 	census_free(l->census);
@@ -965,6 +1011,8 @@ run(struct loop *l)
 	for (int i = 0; i < l->param->shape.layers; i++)
 		experts += (size_t)l->param->layer[i].experts;
 	l->net = net_new(l->param, r->batch, r->seq, true);
+	if (shape_keyed(&l->param->shape))
+		l->keys = keys_new(&l->param->shape, (long)tokens, r->accum);
 	l->in = mem_zero(2 * tokens, sizeof *l->in);
 	l->out = l->in + tokens;
 	l->load = mem_zero(experts, sizeof *l->load);
@@ -1028,6 +1076,7 @@ plan(const struct loop *l, const struct shape *s, struct train_plan *out)
 		.rows = (double)r->batch * r->seq * s->top_k * s->layers / experts,
 		.bytes = param_bytes(s, true) + net_bytes(s, r->batch, r->seq, true) +
 			 (r->divergence > 0 ? net_extra_bytes(s, r->batch, r->seq) : 0) +
+			 (shape_keyed(s) ? keys_bytes(s, (long)r->batch * r->seq, r->accum) : 0) +
 			 data_bytes(l) + (size_t)task_workers() * ffn_scratch(s) + RESIDENT_BASE};
 }
 
