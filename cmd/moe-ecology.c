@@ -1,13 +1,14 @@
 /* moe-ecology: which routing settings leave experts dead, and what each expert is. */
 #include "base/mem.h"
 #include "base/num.h"
-#include "base/rng.h"
 #include "base/task.h"
 #include "math/blas.h"
-#include "policy/tally.h"
-#include "policy/track.h"
+#include "policy/ending.h"
+#include "policy/flow.h"
+#include "policy/steady.h"
 #include "program.h"
-#include "train/model.h"
+#include "train/explore.h"
+#include "train/scan.h"
 #include "train/score.h"
 #include "train/state.h"
 #include <limits.h>
@@ -44,7 +45,8 @@ static const struct opt rows[] = {
 	ROW("tiers", 't', OPT_INTS, tiers, 1, 1 << 16, "N,N[,N...]",
 	    "slots of tier 0, of tier 1 and so on; their sum is the number of experts"),
 	ROW("stats", 0, OPT_TEXT, stats, 0, 0, "FILE",
-	    "a second table: census by layer, flow by tier, track's stability, compare's pairs"),
+	    "a second table: census by layer, flow and scan by tier, track's stability, "
+	    "compare's pairs"),
 	ROW("easy", 0, OPT_REAL, easy, 0, 1, "X",
 	    "flow, scan: a sample is easy above this confidence"),
 	ROW("hard", 0, OPT_REAL, hard, 0, 1, "X", "flow, scan: a sample is hard below it"),
@@ -116,43 +118,14 @@ say_extremes(double H, double O, double B)
 			   : "O + B is 0: E is infinite, nothing holds exploration back");
 }
 
-static struct ecology_e
-e_at(const struct recipe *r, long step)
-{
-	return ecology_e(recipe_temperature(r, step), r->entropy, r->oracle, r->balance,
-			 args.classes);
-}
-
 static void
 write_step(struct row *w, const struct recipe *r, long step)
 {
-	const struct ecology_e x = e_at(r, step);
+	const struct ecology_e x = explore_e(r, step, args.classes);
 
 	row_long(w, step);
 	row_real(w, recipe_temperature(r, step));
 	write_e(w, &x);
-}
-
-/* Whether two steps are in one phase; T falls or rises all the way, and E with it. */
-static bool
-same_phase(const struct recipe *r, long a, long b)
-{
-	return ecology_phase(e_at(r, a).e) == ecology_phase(e_at(r, b).e);
-}
-
-/* The first step of (from, to] in another phase than that of `from`; there is one. */
-static long
-next_phase(const struct recipe *r, long from, long to)
-{
-	for (long a = from;;) {
-		const long mid = a + (to - a) / 2;
-		if (mid == a)
-			return to;
-		if (same_phase(r, from, mid))
-			a = mid;
-		else
-			to = mid;
-	}
 }
 
 /* A row at each tenth of the run, and wherever a phase begins. */
@@ -165,14 +138,8 @@ write_run(const struct recipe *r)
 		return -1;
 	say_extremes(r->entropy, r->oracle, r->balance);
 	row_header(&w, "step,T,E,E_log,E_sqrt,phase");
-	write_step(&w, r, 0);
-	for (long part = 1, step = 0; part <= 10; part++) {
-		const long to = r->steps / 10 * part + r->steps % 10 * part / 10;
-		while (step < to) {
-			step = same_phase(r, step, to) ? to : next_phase(r, step, to);
-			write_step(&w, r, step);
-		}
-	}
+	for (long step = 0; step >= 0; step = explore_next(r, step))
+		write_step(&w, r, step);
 	return file_close(w.f);
 }
 
@@ -258,76 +225,35 @@ check_tiers(const struct tally *t, const char *file)
 	return 0;
 }
 
+/* Of a checkpoint in use: before subject_open. */
 static int
-watch(void *arg, struct net *n, long step, int batch, const int32_t *in)
+start(void)
 {
-	struct tally *t = arg;
-
-	(void)step;
-	(void)batch;
-	(void)in;
-	for (int l = 0; l < n->param->shape.layers; l++) {
-		const struct plan *p = net_plan(n, l);
-		for (long i = 0; i < p->tokens; i++)
-			tally_add(t, l, p->choice + i * p->k, p->k, net_token_hit(n)[i],
-				  exp((double)net_token_best(n)[i]));
-	}
-	return 0;
-}
-
-/* Open a checkpoint and a text for it, and use them. */
-static int
-with_model(const char *ckpt, const char *data,
-	   int (*use)(void *arg, struct model *m, const struct tokens *text), void *arg)
-{
-	struct tokens *text = NULL;
-	struct model m;
-	int bad = -1;
-
 	if (kern_choose(NULL) != 0 || task_start(args.workers) != 0)
 		return -1;
 	blas_start();
-	if (model_open(&m, ckpt) != 0)
-		return -1;
-	m.book.recipe.seq = args.seq ? args.seq : m.book.recipe.seq;
-	m.book.recipe.batch = args.batch ? args.batch : m.book.recipe.batch;
-	if (m.param->shape.dense)
-		err_set("%s: a dense model has no experts", ckpt);
-	else if ((text = model_text(&m, data)))
-		bad = use(arg, &m, text);
-	tokens_close(text);
-	model_close(&m);
-	return bad;
-}
-
-static void
-tally_shape(struct tally *t, const struct shape *s)
-{
-	t->correct = true;
-	for (int l = 0; l < s->layers; l++)
-		tally_slots(t, l, s->experts[l]);
+	return 0;
 }
 
 static int
-tally_model(void *arg, struct model *m, const struct tokens *text)
+tally_checkpoint(struct tally *t, char **v)
 {
-	struct net *n = net_new(m->param, m->book.recipe.batch, m->book.recipe.seq, true);
-	const struct net_how how = model_how(m);
-	struct eval e;
+	struct subject s;
 	int bad;
 
-	tally_shape(arg, &m->param->shape);
-	bad = eval_run(n, &how, text, 0, text->n, watch, arg, &e);
-	net_free(n);
+	if (start() != 0 || subject_open(&s, v[0], v[1], args.seq, args.batch) != 0)
+		return -1;
+	bad = subject_tally(&s, t);
+	subject_close(&s);
 	return bad;
 }
 
-/* From a trace, or a checkpoint and a text. */
+/* From a trace, or a checkpoint and data. */
 static int
 gather(struct tally *t, char **v, int n, bool confidence)
 {
 	int sum, bad = n == 1 ? tally_read(t, v[0], slots_told(&sum), confidence)
-			      : with_model(v[0], v[1], tally_model, t);
+			      : tally_checkpoint(t, v);
 
 	return bad || check_tiers(t, v[0]) != 0 ? -1 : 0;
 }
@@ -339,14 +265,6 @@ share(int64_t part, int64_t whole)
 }
 
 /* --- census --- */
-
-static enum ecology_class
-class_of(const struct tally *t, const struct tally_layer *l, int expert)
-{
-	const struct tally_sum *s = &l->sum[expert];
-
-	return ecology_class(l->tokens, s->first, t->correct ? s->hits : -1);
-}
 
 static int
 write_census(const struct tally *t, struct row *w)
@@ -361,7 +279,7 @@ write_census(const struct tally *t, struct row *w)
 			row_long(w, e);
 			row_real(w, share(s->first, l->tokens));
 			real_or_none(w, t->correct ? share(s->hits, s->first) : NAN);
-			row_text(w, ecology_class_name(class_of(t, l, e)));
+			row_text(w, ecology_class_name(flow_class(t, l, e)));
 			row_long(w, s->routed);
 			row_long(w, s->first);
 			if (args.tiers.n)
@@ -384,7 +302,7 @@ write_layer(const struct tally *t, int layer, struct row *w)
 	for (int e = 0; e < l->experts; e++) {
 		count[e] = (double)l->sum[e].routed;
 		hits += l->sum[e].hits;
-		class[class_of(t, l, e)]++;
+		class[flow_class(t, l, e)]++;
 	}
 	load = ecology_load(l->experts, count);
 	free(count);
@@ -441,66 +359,18 @@ census(char **v, int n)
 
 /* --- flow --- */
 
-/* The tier of each slot; without --tiers each slot is one of its own. Returns their number. */
-static int
-label(int experts, int *tier)
-{
-	for (int e = 0; e < experts; e++)
-		tier[e] = args.tiers.n ? ecology_tier(args.tiers.n, args.tiers.v, e) : e;
-	return args.tiers.n ? args.tiers.n : experts;
-}
-
-/* cell[n, n]: samples whose first choice is of tier i and whose second is of tier j. */
-static void
-flow_by_tier(const struct tally_layer *l, const int *tier, int n, double *cell)
-{
-	memset(cell, 0, (size_t)n * (size_t)n * sizeof *cell);
-	for (int i = 0; i < l->experts; i++)
-		for (int j = 0; j < l->experts; j++)
-			cell[tier[i] * n + tier[j]] +=
-				(double)l->flow[(size_t)i * (size_t)l->room + (size_t)j];
-}
-
-/* Sums of each cell and of its square over random exchanges of the labels. */
-static void
-shuffle(const struct tally_layer *l, int layer, int *tier, int n, double *sum, double *square)
-{
-	double *cell = mem_zero((size_t)n * (size_t)n, sizeof *cell);
-
-	for (int draw = 0; draw < args.shuffle; draw++) {
-		struct rng r =
-			rng_at((uint64_t)args.seed, RNG_PROBE, (uint64_t)layer, (uint64_t)draw);
-		for (int i = l->experts - 1; i > 0; i--) {
-			const int j = (int)rng_below(&r, (uint64_t)i + 1), t = tier[i];
-			tier[i] = tier[j];
-			tier[j] = t;
-		}
-		flow_by_tier(l, tier, n, cell);
-		for (int i = 0; i < n * n; i++) {
-			sum[i] += cell[i];
-			square[i] += cell[i] * cell[i];
-		}
-	}
-	free(cell);
-}
-
-/* Standard deviation of n values with this sum and sum of squares. */
-static double
-deviation(double sum, double square, int n)
-{
-	return sqrt(fmax(square - sum * sum / n, 0) / (n - 1));
-}
-
 static int
 write_flow(const struct tally_layer *l, int layer, struct row *w)
 {
-	int *tier = mem_zero((size_t)l->experts, sizeof *tier), n = label(l->experts, tier);
+	struct flow_tiers t = flow_label(l, args.tiers);
+	const int n = t.n;
 	const size_t cells = (size_t)n * (size_t)n;
-	double *cell = mem_zero(3 * cells, sizeof *cell), *sum = cell + cells;
-	double *square = sum + cells, all = 0;
+	double *cell = mem_zero(3 * cells, sizeof *cell), *mean = cell + cells, *sd = mean + cells;
+	double all = 0;
 
-	flow_by_tier(l, tier, n, cell);
-	shuffle(l, layer, tier, n, sum, square);
+	flow_cells(l, &t, cell);
+	if (args.shuffle)
+		flow_shuffled(l, layer, &t, args.shuffle, (uint64_t)args.seed, mean, sd);
 	for (size_t i = 0; i < cells; i++)
 		all += cell[i];
 	for (int i = 0; i < n; i++) {
@@ -508,33 +378,30 @@ write_flow(const struct tally_layer *l, int layer, struct row *w)
 		for (int j = 0; j < n; j++)
 			from += cell[i * n + j];
 		for (int j = 0; j < n; j++) {
-			const int at = i * n + j, draws = args.shuffle;
+			const int at = i * n + j;
 			row_long(w, layer);
 			row_long(w, i);
 			row_long(w, j);
 			row_long(w, (long)cell[at]);
 			row_real(w, cell[at] / all);
 			real_or_none(w, from > 0 ? cell[at] / from : NAN);
-			if (draws) {
-				row_real(w, sum[at] / draws / all);
-				row_real(w, deviation(sum[at], square[at], draws) / all);
+			if (args.shuffle) {
+				row_real(w, mean[at] / all);
+				row_real(w, sd[at] / all);
 			}
 			row_end(w);
 		}
 	}
-	free(tier);
+	flow_free(&t);
 	free(cell);
 	return w->failed ? -1 : 0;
 }
 
-/* What one tier, or all of them, have in a layer. */
-struct tier_sum {
-	int experts, active;
-	struct tally_sum sum;
-};
+/* Columns of what a tier, or all of them, have in a layer. */
+static const char tier_columns[] = "layer,tier,experts,active,usage,accuracy,easy,hard,used,depth";
 
 static void
-write_tier(const struct tally *t, const struct tally_layer *l, const struct tier_sum *s,
+write_tier(const struct tally *t, const struct tally_layer *l, const struct flow_sum *s,
 	   struct row *w)
 {
 	const bool rated = l->rated > 0;
@@ -547,32 +414,21 @@ write_tier(const struct tally *t, const struct tally_layer *l, const struct tier
 	real_or_none(w, rated ? share(s->sum.hard, s->sum.first) : NAN);
 }
 
+/* A temperature, NAN for none, goes before each row. */
 static void
-add_slot(const struct tally *t, const struct tally_layer *l, int e, struct tier_sum *s)
-{
-	s->experts++;
-	s->active += class_of(t, l, e) != ECOLOGY_DEAD;
-	s->sum.first += l->sum[e].first;
-	s->sum.hits += l->sum[e].hits;
-	s->sum.easy += l->sum[e].easy;
-	s->sum.hard += l->sum[e].hard;
-}
-
-static void
-write_tiers(const struct tally *t, int layer, struct row *w)
+write_tiers(const struct tally *t, int layer, double temperature, struct row *w)
 {
 	const struct tally_layer *l = &t->layer[layer];
-	int *tier = mem_zero((size_t)l->experts, sizeof *tier), n = label(l->experts, tier);
-	struct tier_sum *s = mem_zero((size_t)n, sizeof *s), all = {0};
-	double *usage = mem_zero((size_t)n, sizeof *usage);
+	struct flow_tiers tiers = flow_label(l, args.tiers);
+	struct flow_sum *s = mem_zero((size_t)tiers.n, sizeof *s), all;
+	double *usage = mem_zero((size_t)tiers.n, sizeof *usage);
 	struct ecology_depth depth;
 
-	for (int e = 0; e < l->experts; e++) {
-		add_slot(t, l, e, &s[tier[e]]);
-		add_slot(t, l, e, &all);
-	}
-	for (int i = 0; i < n; i++) {
+	flow_sums(t, l, &tiers, s, &all);
+	for (int i = 0; i < tiers.n; i++) {
 		usage[i] = share(s[i].sum.first, l->tokens);
+		if (!isnan(temperature))
+			row_real(w, temperature);
 		row_long(w, layer);
 		row_long(w, i);
 		write_tier(t, l, &s[i], w);
@@ -580,14 +436,16 @@ write_tiers(const struct tally *t, int layer, struct row *w)
 		row_skip(w);
 		row_end(w);
 	}
-	depth = ecology_depth(n, usage);
+	depth = ecology_depth(tiers.n, usage);
+	if (!isnan(temperature))
+		row_real(w, temperature);
 	row_long(w, layer);
 	row_text(w, "all");
 	write_tier(t, l, &all, w);
 	row_long(w, depth.used);
 	row_real(w, depth.effective);
 	row_end(w);
-	free(tier);
+	flow_free(&tiers);
 	free(s);
 	free(usage);
 }
@@ -599,10 +457,10 @@ write_all_tiers(const struct tally *t)
 
 	if (!w.f)
 		return -1;
-	row_header(&w, "layer,tier,experts,active,usage,accuracy,easy,hard,used,depth");
+	row_header(&w, tier_columns);
 	for (int i = 0; i < t->layers; i++)
 		if (t->layer[i].tokens)
-			write_tiers(t, i, &w);
+			write_tiers(t, i, NAN, &w);
 	return file_close(w.f);
 }
 
@@ -649,92 +507,41 @@ flow(char **v, int n)
 
 /* --- scan --- */
 
-/* One pass over a text at one temperature, beside the first one. */
-struct scan {
-	long tokens;	/* seen so far in this pass */
-	long room;	/* of choice, in tokens */
-	bool reference; /* the pass whose choices are kept */
-	int layers, k;
-	int *choice; /* [tokens, layers, k] of the reference */
-	struct scan_sum {
-		double entropy, weight;
-		int64_t first, set; /* tokens whose first choice, whose set of choices moved */
-	} * layer;
-	struct tally tally;
+/* Its two tables. */
+struct scan_out {
+	struct row scan, tiers;
 };
 
-/* Whether two lists of k choices are the same set. */
-static bool
-same_set(const int *a, const int *b, int k)
-{
-	for (int i = 0; i < k; i++) {
-		int j = 0;
-		while (j < k && b[j] != a[i])
-			j++;
-		if (j == k)
-			return false;
-	}
-	return true;
-}
-
-static void
-scan_token(struct scan *c, int layer, long token, const int *now)
-{
-	int *was = c->choice + (token * c->layers + layer) * c->k;
-
-	if (c->reference)
-		memcpy(was, now, (size_t)c->k * sizeof *was);
-	c->layer[layer].first += now[0] != was[0];
-	c->layer[layer].set += !same_set(now, was, c->k);
-}
-
 static int
-scan_batch(void *arg, struct net *n, long step, int batch, const int32_t *in)
+write_scan(void *arg, const struct scan *s)
 {
-	struct scan *c = arg;
-	const long tokens = net_plan(n, 0)->tokens;
+	struct scan_out *out = arg;
+	struct row *w = &out->scan;
 
-	if (c->reference && c->tokens + tokens > c->room) {
-		c->room = 2 * (c->tokens + tokens);
-		c->choice = mem_grow(c->choice, (size_t)c->room,
-				     (size_t)(c->layers * c->k) * sizeof *c->choice);
-	}
-	for (int l = 0; l < c->layers; l++) {
-		const struct plan *p = net_plan(n, l);
-		const double most = p->living > 1 ? log(p->living) : 1;
-		for (long t = 0; t < tokens; t++) {
-			scan_token(c, l, c->tokens + t, p->choice + t * p->k);
-			c->layer[l].entropy += (double)p->entropy[t] / most;
-			c->layer[l].weight += (double)p->gate[t * p->k];
-		}
-	}
-	c->tokens += tokens;
-	return watch(&c->tally, n, step, batch, in);
-}
-
-static void
-write_scan(struct row *w, const struct scan *c, double temperature, const struct eval *e)
-{
-	const double n = (double)c->tokens;
-
-	for (int i = 0; i < c->layers; i++) {
-		const struct tally_layer *l = &c->tally.layer[i];
-		struct tier_sum all = {0};
-		for (int k = 0; k < l->experts; k++)
-			add_slot(&c->tally, l, k, &all);
-		row_real(w, temperature);
+	for (int i = 0; i < s->layers; i++) {
+		const struct tally_layer *l = &s->tally.layer[i];
+		const struct scan_layer *x = &s->layer[i];
+		struct flow_tiers t = flow_label(l, (struct opt_ints){0});
+		struct flow_sum *each = mem_zero((size_t)t.n, sizeof *each), all;
+		flow_sums(&s->tally, l, &t, each, &all);
+		row_real(w, s->temperature);
 		row_long(w, i);
-		row_real(w, e->loss);
-		row_real(w, e->accuracy);
+		row_real(w, s->result.loss);
+		row_real(w, s->result.accuracy);
 		row_real(w, share(all.sum.easy, l->tokens));
 		row_real(w, share(all.sum.hard, l->tokens));
-		row_real(w, c->layer[i].entropy / n);
-		row_real(w, c->layer[i].weight / n);
-		row_real(w, (double)c->layer[i].first / n);
-		row_real(w, (double)c->layer[i].set / n);
+		row_real(w, x->entropy);
+		row_real(w, x->weight);
+		row_real(w, x->first_moved);
+		row_real(w, x->set_moved);
 		row_long(w, all.active);
 		row_end(w);
+		flow_free(&t);
+		free(each);
+		if (out->tiers.f)
+			write_tiers(&s->tally, i, s->temperature, &out->tiers);
 	}
+	return w->failed || out->tiers.failed ? -1 : 0;
 }
 
 struct heats {
@@ -758,165 +565,93 @@ temperatures(struct heats *h, const char *text)
 }
 
 static int
-scan_model(void *arg, struct model *m, const struct tokens *text)
+scan_open(struct scan_out *out)
 {
-	struct net *net = net_new(m->param, m->book.recipe.batch, m->book.recipe.seq, true);
-	const struct shape *s = &m->param->shape;
-	struct scan c = {.reference = true, .layers = s->layers, .k = s->top_k};
-	struct net_how how = model_how(m);
-	const float own = how.temperature;
-	struct row w = {.f = file_create(args.output)};
-	const struct heats *heats = arg;
-	int bad = w.f ? 0 : -1;
+	char *columns = mem_text("temperature,%s", tier_columns);
+	int bad = -1;
 
-	c.layer = mem_zero((size_t)s->layers, sizeof *c.layer);
-	if (!bad)
-		row_header(&w, "temperature,layer,loss,accuracy,easy,hard,entropy,weight,"
-			       "first_moved,set_moved,active");
-	for (int i = -1; i < heats->n && !bad; i++) {
-		const double T = i < 0 ? (double)own : heats->v[i];
-		struct eval e;
-		c.tally = tally_new(false, args.easy, args.hard);
-		tally_shape(&c.tally, s);
-		memset(c.layer, 0, (size_t)s->layers * sizeof *c.layer);
-		c.tokens = 0;
-		how.temperature = (float)T;
-		bad = eval_run(net, &how, text, 0, text->n, scan_batch, &c, &e);
-		c.reference = false;
-		if (!bad)
-			write_scan(&w, &c, T, &e);
-		tally_free(&c.tally);
-	}
-	free(c.layer);
-	free(c.choice);
-	net_free(net);
-	return file_close(w.f) < 0 ? -1 : bad;
+	if ((out->scan.f = file_create(args.output)))
+		bad = row_header(&out->scan,
+				 "temperature,layer,loss,accuracy,easy,hard,entropy,weight,"
+				 "first_moved,set_moved,active");
+	if (!bad && args.stats)
+		bad = (out->tiers.f = file_create(args.stats)) ? row_header(&out->tiers, columns)
+							       : -1;
+	free(columns);
+	return bad;
+}
+
+/* Tiers that do not sum to the experts of each layer of a model. */
+static int
+check_subject(const struct subject *s, const char *file)
+{
+	struct tally t = tally_new(false, args.easy, args.hard);
+	int bad;
+
+	subject_slots(s, &t);
+	for (int i = 0; i < t.layers; i++)
+		t.layer[i].tokens = 1;
+	bad = check_tiers(&t, file);
+	tally_free(&t);
+	return bad;
 }
 
 static int
 scan(char **v, int n)
 {
+	struct scan_out out = {0};
 	struct heats h = {0};
+	struct subject s;
+	int bad;
 
 	(void)n;
 	if (temperatures(&h, args.temperatures) != 0)
 		return usage("%s", err_text());
-	return with_model(v[0], v[1], scan_model, &h);
+	if (start() != 0 || subject_open(&s, v[0], v[1], args.seq, args.batch) != 0)
+		return -1;
+	bad = check_subject(&s, v[0]);
+	if (!bad)
+		bad = scan_open(&out);
+	if (!bad)
+		bad = scan_run(&s, h.n, h.v, args.easy, args.hard, write_scan, &out);
+	subject_close(&s);
+	bad |= file_close(out.scan.f) | file_close(out.tiers.f);
+	return bad ? -1 : 0;
 }
 
 /* --- track --- */
 
-/* RUN/experts.csv of a run, or the table itself. */
-static struct policy_census *
-census_of(const char *run)
-{
-	char *file = mem_text("%s/experts.csv", run);
-	struct policy_census *c =
-		policy_census_open(file_exists(file) ? file : run, ROW_USAGE | ROW_SLOT,
-				   ROW_EXPERT | ROW_BORN | ROW_ACCURACY);
-
-	free(file);
-	return c;
-}
-
-/* A slot beyond the tiers. */
-static int
-check_slots(const struct policy_step *s, const char *run)
-{
-	int sum;
-
-	slots_told(&sum);
-	for (int i = 0; i < s->n && args.tiers.n; i++)
-		if (s->row[i].slot >= sum)
-			return err_set("%s: step %ld: slot %d in layer %d (expected it below %d, "
-				       "the sum of --tiers)",
-				       run, s->step, s->row[i].slot, s->row[i].layer, sum);
-	return 0;
-}
-
-/* Figures of a layer at one census: accuracy, dead, active, then the usage of each tier. */
-enum { FIGURES = 3 };
-
-static int
-figures(void)
-{
-	return FIGURES + args.tiers.n;
-}
-
-/* The last censuses of each layer, [layers, args.last, figures], the oldest overwritten. */
-struct recent {
-	int layers;
-	long censuses;
-	int *layer; /* its number */
-	double *v;
-};
-
-static double *
-recent_at(const struct recent *m, int k, long census)
-{
-	return m->v + ((long)k * args.last + census % args.last) * figures();
-}
-
+/* Of the last censuses: mean, sd, extremes. */
 static void
-remember(struct recent *m, const struct track_layer *l, const struct policy_step *s)
+write_stability(struct row *w, const struct steady *s, int k, int figure)
 {
-	if (!m->v) {
-		m->layers = s->layers;
-		m->layer = mem_zero((size_t)s->layers, sizeof *m->layer);
-		m->v = mem_zero((size_t)(s->layers * args.last * figures()), sizeof *m->v);
-	}
-	for (int k = 0; k < s->layers; k++) {
-		double *at = recent_at(m, k, m->censuses);
-		m->layer[k] = l[k].layer;
-		at[0] = l[k].accuracy;
-		at[1] = l[k].dead;
-		at[2] = l[k].active;
-		track_tiers(s->row + s->begin[k], s->begin[k + 1] - s->begin[k], args.tiers.n,
-			    args.tiers.v, at + FIGURES);
-	}
-	m->censuses++;
-}
+	static const char *const name[STEADY_TIERS] = {"accuracy", "dead", "active"};
+	const struct steady_figure f = steady_figure(s, k, figure);
+	char *tier = mem_text("t%d", figure - STEADY_TIERS);
 
-/* Of the last censuses: mean, sd (n - 1), extremes. */
-static void
-write_stability(struct row *w, const struct recent *m, int k, int figure)
-{
-	static const char *const name[FIGURES] = {"accuracy", "dead", "active"};
-	const long n = m->censuses < args.last ? m->censuses : args.last;
-	double sum = 0, square = 0, lo = INFINITY, hi = -INFINITY;
-	char *tier = mem_text("t%d", figure - FIGURES);
-
-	for (long i = 0; i < n; i++) {
-		const double x = recent_at(m, k, i)[figure];
-		sum += x;
-		lo = fmin(lo, x);
-		hi = fmax(hi, x);
-	}
-	for (long i = 0; i < n; i++)
-		square += pow(recent_at(m, k, i)[figure] - sum / (double)n, 2);
-	row_long(w, m->layer[k]);
-	row_text(w, figure < FIGURES ? name[figure] : tier);
-	row_long(w, n);
-	real_or_none(w, sum / (double)n);
-	real_or_none(w, n > 1 ? sqrt(square / (double)(n - 1)) : NAN);
-	real_or_none(w, isnan(sum) ? NAN : lo);
-	real_or_none(w, isnan(sum) ? NAN : hi);
-	real_or_none(w, hi - lo);
+	row_long(w, steady_layer(s, k));
+	row_text(w, figure < STEADY_TIERS ? name[figure] : tier);
+	row_long(w, f.censuses);
+	real_or_none(w, f.mean);
+	real_or_none(w, f.sd);
+	real_or_none(w, f.least);
+	real_or_none(w, f.most);
+	real_or_none(w, f.most - f.least);
 	row_end(w);
 	free(tier);
 }
 
 static int
-write_stabilities(const struct recent *m)
+write_stabilities(const struct steady *s)
 {
 	struct row w = {.f = file_create(args.stats)};
 
 	if (!w.f)
 		return -1;
 	row_header(&w, "layer,figure,censuses,mean,sd,least,most,range");
-	for (int k = 0; k < m->layers; k++)
-		for (int i = 0; i < figures(); i++)
-			write_stability(&w, m, k, i);
+	for (int k = 0; k < steady_layers(s); k++)
+		for (int i = 0; i < STEADY_TIERS + args.tiers.n; i++)
+			write_stability(&w, s, k, i);
 	return file_close(w.f);
 }
 
@@ -948,7 +683,7 @@ write_track(struct row *w, const struct policy_step *s, const struct track_layer
 }
 
 static int
-track_steps(struct policy_census *c, const char *run, struct row *w, struct recent *m)
+track_steps(struct policy_census *c, const char *run, struct row *w, struct steady *last)
 {
 	struct track *t = track_new((struct track_rule){args.limit, args.window});
 	struct policy_step *s;
@@ -956,12 +691,12 @@ track_steps(struct policy_census *c, const char *run, struct row *w, struct rece
 
 	while ((got = policy_census_next(c, &s)) > 0) {
 		const struct track_layer *l;
-		if ((got = check_slots(s, run)) != 0)
+		if ((got = ending_slots(s, run, args.tiers)) != 0)
 			break;
 		l = track_step(t, s);
 		for (int k = 0; k < s->layers; k++)
 			write_track(w, s, &l[k], k);
-		remember(m, l, s);
+		steady_add(last, s, l);
 	}
 	track_free(t);
 	return got;
@@ -990,134 +725,26 @@ track_header(struct row *w)
 static int
 track(char **v, int n)
 {
-	struct policy_census *c = census_of(v[0]);
-	struct recent m = {0};
+	struct policy_census *c = ending_census(v[0]);
+	struct steady *last = steady_new(args.last, args.tiers.n, args.tiers.v);
 	struct row w = {0};
 	int r = -1;
 
 	(void)n;
 	if (c && (w.f = file_create(args.output))) {
 		track_header(&w);
-		r = track_steps(c, v[0], &w, &m);
+		r = track_steps(c, v[0], &w, last);
 	}
 	if (file_close(w.f) < 0)
 		r = -1;
 	if (r == 0 && args.stats)
-		r = write_stabilities(&m);
+		r = write_stabilities(last);
 	policy_census_close(c);
-	free(m.layer);
-	free(m.v);
+	steady_free(last);
 	return r;
 }
 
 /* --- compare --- */
-
-/* How a run ended, in one layer. */
-struct ending {
-	const char *run;
-	int layer, experts;
-	double loss, val_loss; /* of the run; NAN: not told */
-	double accuracy;
-	int class[ECOLOGY_CLASSES];
-	double gini;
-	double *usage; /* [experts] rising */
-	double *tier;  /* [tiers] */
-};
-
-struct endings {
-	int n;
-	struct ending *v; /* by run, then layer */
-};
-
-static int
-rising(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static struct ending
-ending_of(const struct policy_row *r, int n, const char *run)
-{
-	struct ending x = {.run = run, .layer = r->layer, .experts = n};
-	double *load = mem_zero((size_t)n, sizeof *load);
-
-	x.usage = mem_zero((size_t)n, sizeof *x.usage);
-	x.tier = mem_zero((size_t)args.tiers.n + 1, sizeof *x.tier);
-	for (int i = 0; i < n; i++) {
-		x.usage[i] = load[i] = r[i].usage;
-		x.accuracy += r[i].usage * r[i].accuracy;
-		x.class[ecology_class_of(r[i].usage, r[i].accuracy)]++;
-	}
-	x.gini = ecology_load(n, load).gini;
-	track_tiers(r, n, args.tiers.n, args.tiers.v, x.tier);
-	qsort(x.usage, (size_t)n, sizeof *x.usage, rising);
-	free(load);
-	return x;
-}
-
-/* The last values that a run's table of losses has, NAN where it has none. */
-static int
-last_losses(const char *run, double *loss, double *val)
-{
-	char *file = mem_text("%s/loss.csv", run);
-	struct table *t = file_exists(file) ? table_open(file) : NULL;
-	const int column[2] = {t ? table_column(t, "loss") : -1,
-			       t ? table_column(t, "val_loss") : -1};
-	double *const at[2] = {loss, val};
-	int got = t || !file_exists(file) ? 0 : -1;
-
-	*loss = *val = NAN;
-	free(file);
-	while (t && (got = table_next(t)) > 0)
-		for (int i = 0; i < 2; i++)
-			if (column[i] >= 0 && *table_text(t, column[i]) &&
-			    table_real(t, column[i], at[i]) != 0) {
-				table_close(t);
-				return -1;
-			}
-	table_close(t);
-	return got;
-}
-
-static void
-add_ending(struct endings *e, const struct ending *x)
-{
-	e->v = mem_grow(e->v, (size_t)e->n + 1, sizeof *e->v);
-	e->v[e->n++] = *x;
-}
-
-/* The last census of a run. */
-static int
-read_ending(struct endings *e, const char *run)
-{
-	struct policy_census *c = census_of(run);
-	struct policy_step *s, last = {0};
-	double loss = NAN, val = NAN;
-	int got = -1;
-
-	while (c && (got = policy_census_next(c, &s)) > 0) {
-		policy_step_clear(&last);
-		for (int i = 0; i < s->n; i++)
-			policy_step_add(&last, &s->row[i]);
-	}
-	if (got == 0 && last.n == 0)
-		got = err_set("%s: no census", run);
-	if (got == 0)
-		got = check_slots(&last, run);
-	if (got == 0 && (got = last_losses(run, &loss, &val)) == 0)
-		for (int k = 0; k < last.layers; k++) {
-			const int from = last.begin[k];
-			struct ending x = ending_of(last.row + from, last.begin[k + 1] - from, run);
-			x.loss = loss;
-			x.val_loss = val;
-			add_ending(e, &x);
-		}
-	policy_step_free(&last);
-	policy_census_close(c);
-	return got;
-}
 
 /* The figures of an ending, those of its tiers last. */
 enum { ENDING = 12 };
@@ -1136,8 +763,7 @@ ending_figure(const struct ending *x, int i)
 				  x -> class[ECOLOGY_DEAD],
 				  x -> experts - x -> class[ECOLOGY_DEAD],
 				  x -> gini,
-				  args.tiers.n ? ecology_depth(args.tiers.n, x->tier).effective
-					       : NAN};
+				  x -> depth};
 
 	return i < ENDING ? v[i] : x->tier[i - ENDING];
 }
@@ -1202,17 +828,6 @@ write_endings(const struct endings *e)
 	return file_close(w.f);
 }
 
-/* Half the sum of absolute differences: the share of samples that went elsewhere. */
-static double
-distance(const double *a, const double *b, int n)
-{
-	double d = 0;
-
-	for (int i = 0; i < n; i++)
-		d += 0.5 * fabs(a[i] - b[i]);
-	return d;
-}
-
 /* Each two runs in each layer. */
 static int
 write_pairs(const struct endings *e)
@@ -1231,10 +846,11 @@ write_pairs(const struct endings *e)
 			row_text(&w, b->run);
 			row_long(&w, a->layer);
 			real_or_none(&w, b->accuracy - a->accuracy);
-			real_or_none(&w,
-				     args.tiers.n ? distance(a->tier, b->tier, args.tiers.n) : NAN);
+			real_or_none(&w, args.tiers.n
+						 ? ending_distance(a->tier, b->tier, args.tiers.n)
+						 : NAN);
 			real_or_none(&w, a->experts == b->experts
-						 ? distance(a->usage, b->usage, a->experts)
+						 ? ending_distance(a->usage, b->usage, a->experts)
 						 : NAN);
 			row_end(&w);
 		}
@@ -1248,16 +864,12 @@ compare(char **v, int n)
 	int r = 0;
 
 	for (int i = 0; i < n && !r; i++)
-		r = read_ending(&e, v[i]);
+		r = ending_read(&e, v[i], args.tiers);
 	if (!r)
 		r = write_endings(&e);
 	if (!r && args.stats)
 		r = write_pairs(&e);
-	for (int i = 0; i < e.n; i++) {
-		free(e.v[i].usage);
-		free(e.v[i].tier);
-	}
-	free(e.v);
+	ending_free(&e);
 	return r;
 }
 
@@ -1268,7 +880,8 @@ static const struct verb verbs[] = {
 	 0},
 	{"flow", 1, 2, "TRACE, or CKPT DATA",
 	 " output experts tiers stats easy hard shuffle seed seq batch jobs ", flow, 0},
-	{"scan", 2, 2, "CKPT DATA", " output easy hard temperatures seq batch jobs ", scan, 0},
+	{"scan", 2, 2, "CKPT DATA", " output tiers stats easy hard temperatures seq batch jobs ",
+	 scan, 0},
 	{"track", 1, 1, "RUN", " output tiers stats dead window last ", track, 0},
 	{"compare", 1, INT_MAX, "RUN...", " output tiers stats ", compare, 0},
 	{"census", 1, 2, "TRACE, or CKPT DATA", " output experts tiers stats seq batch jobs ",

@@ -82,6 +82,14 @@ moe-ecology census --experts 5 trace.csv >census.csv
 is "$(column census.csv class)" "$(column one/experts.csv class | tail -n 5)" \
 	"of which moe-ecology makes the run's classes"
 
+# --- tiers are labels: they are in the census, and change nothing else
+ok "tiers" train --tiers 2,2,1 -o tiers
+is "$(column tiers/experts.csv tier | tr '\n' ' ')" "0 0 1 1 2 0 0 1 1 2 0 0 1 1 2 " \
+	"label slots"
+same tiers/loss.csv one/loss.csv "and the run is that without"
+fails 2 "tiers that do not sum" train --tiers 2,2 -o no
+says 'tiers sum to 4 .expected 5' "are told"
+
 # --- without experts, and vectors
 ok "a plain network" train --dense --entropy 0 --oracle 0 --balance 0 --divergence 0 --ortho 0 \
 	--temperature 1 --random-warmup 0 -o dense
@@ -96,6 +104,12 @@ ok "are learnt" awk -F, 'NR == 2 { exit !($5 > 0.9) }' eval.csv
 printf 'a,b,class\n1,2,w\n' >w.csv
 fails 1 "a class that it has not learnt" moe-train --eval words/ckpt.safetensors w.csv
 says 'w.csv:2: class w is none of' "is told"
+printf '1,2,0\n3,4,2\n5,6,0\n7,8,2\n' >gap.csv
+fails 1 "a class without samples" moe-train --task classify --experts 2 --batch 2 -o no gap.csv
+says 'gap.csv: no sample of class 1 to learn from .expected some of each of the 3' "is told"
+{ printf '\006\000' && head -c 192 /dev/zero; } >seven.bin
+fails 1 "a label beyond the classes" moe-train --eval one/ckpt.safetensors seven.bin
+says 'seven.bin: sample 0 has label 6 .expected below 6' "is told"
 fails 1 "samples of another shape" moe-train --eval words/ckpt.safetensors set.bin
 says 'samples of 3x8x8|no known shape' "are told"
 

@@ -71,6 +71,10 @@ gzip -c t-images-idx3-ubyte >z-images-idx3-ubyte.gz
 gzip -c t-labels-idx1-ubyte >z-labels-idx1-ubyte.gz
 ok "in gzip, too" images --to csv -o idxz.csv z-images-idx3-ubyte.gz
 same idx.csv idxz.csv "alike"
+cp t-labels-idx1-ubyte u-images-idx3-ubyte
+cp t-labels-idx1-ubyte u-labels-idx1-ubyte
+fails 1 "images of wrong magic" images --format idx u-images-idx3-ubyte
+says 'not IDX of bytes with 3 dimensions' "are told"
 head -c 20 t-images-idx3-ubyte >s-images-idx3-ubyte
 fails 1 "idx cut short" images s-images-idx3-ubyte
 says '4 bytes of data \(expected 12\)' "is told"

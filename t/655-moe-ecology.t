@@ -236,6 +236,13 @@ is "$(awk -F, '$2 == 0 { e[$1] = $7; w[$1] = $8; l[$1] = $3 } END {
 fails 2 "a temperature that is none" moe-ecology scan --temperatures 1,,2 $model text
 says 'temperatures: "" is not a number' "is told"
 
+ok "by tier" moe-ecology scan --temperatures 0.2 --tiers 2,3 --stats tiers -o again $model text
+is "$(head -n 3 out | cut -d, -f5,6)" "$(head -n 3 again | cut -d, -f5,6)" "it scans the same"
+is "$(awk -F, 'NR > 1 && $3 != "all" { u[$1 "," $2] += $6; n++ }
+	END { for (i in u) if (u[i] < 0.999999 || u[i] > 1.000001) n = 0; print n }' tiers)" 8 \
+	"the usage of the tiers is that of the layer, at each temperature"
+fails 1 "tiers that do not sum" moe-ecology scan --tiers 2,2 $model text
+says 'run/ckpt.safetensors: 5 experts in layer 0 \(expected 4, the sum of --tiers\)' "are told"
 fails 1 "tiers that do not sum" moe-ecology census --tiers 2,2 $model text
 says 'run/ckpt.safetensors: 5 experts in layer 0 \(expected 4, the sum of --tiers\)' "are told"
 is "$(moe-ecology e $model 2>err | cut -d, -f2,3 | sort -u)" "1,nan
@@ -246,6 +253,48 @@ ok "a dense run" moe-train --dense --dim 16 --heads 2 --hidden 16 --seq 16 --bat
 	-o dense text
 fails 1 "its census" moe-ecology census dense/ckpt.safetensors text
 says 'dense' "is refused"
+
+# --- a classifier's checkpoint: the census of its run, of its trace, and of itself are one
+moe-data shapes --samples 200 --classes 5 --size 8 -o set.bin
+moe-data shapes --samples 150 --classes 5 --size 8 --seed 2 -o val.bin
+ok "a classifier" moe-train --task classify --pixels 3x8x8 --depth 10 --widen 1 --dim 16 \
+	--experts 6 --tiers 3,1,2 --batch 20 --steps 20 --lr 3e-3 --temperature 2 \
+	--census-every 20 --val val.bin -o shapes set.bin
+model=shapes/ckpt.safetensors
+ok "its census" moe-ecology census --tiers 3,1,2 --stats ckpt.stats -o ckpt.csv $model val.bin
+moe-train --eval $model --trace-csv t.csv val.bin >eval.csv
+moe-ecology census --tiers 3,1,2 --stats trace.stats t.csv >out
+same out ckpt.csv "is that of its trace"
+same trace.stats ckpt.stats "with the layer's figures"
+for c in usage accuracy class tokens tier; do
+	column shapes/experts.csv $c
+done | awk '{ print $1 == $1 + 0 ? sprintf("%.6f", $1) : $1 }' >want
+for c in usage accuracy class tokens tier; do
+	column ckpt.csv $c
+done | awk '{ print $1 == $1 + 0 ? sprintf("%.6f", $1) : $1 }' >out
+is "$(column ckpt.csv first | awk '{ n += $1 } END { print n }')" 150 "of all samples"
+is "$(sed 's/^0.000000$/0/; s/^$/0/' out)" "$(sed 's/^0.000000$/0/; s/^$/0/' want)" \
+	"and that of its run, tiers and all"
+moe-ecology flow --tiers 3,1,2 --stats ckpt.tiers $model val.bin >want
+moe-ecology flow --tiers 3,1,2 --stats trace.tiers t.csv >out
+same out want "its flow is that of its trace"
+same trace.tiers ckpt.tiers "tier by tier, easy and hard"
+ok "its scan" moe-ecology scan --temperatures 0.1,2,5 -o out $model val.bin
+is "$(sed -n 2p out | cut -d, -f3,4)" "$(sed -n 2p eval.csv | cut -d, -f2,5)" \
+	"begins with its own loss and accuracy"
+is "$(sed -n 2p out)" "$(sed -n 4p out)" "the same temperature is the same"
+is "$(awk -F, 'NR > 1 { print $9 + $10 }' out | uniq)" 0 "no choice moves"
+is "$(awk -F, '{ e[$1] = $7; w[$1] = $8; l[$1] = $3 } END {
+	print (e[0.1] < e[2]), (e[2] < e[5]), (w[0.1] > w[2]), (w[2] > w[5]), l[0.1] != l[2] }' \
+	out)" "1 1 1 1 1" "weights and loss do"
+fails 1 "tiers that do not sum" moe-ecology flow --tiers 3,1,3 $model val.bin
+says 'shapes/ckpt.safetensors: 6 experts in layer 0 \(expected 7, the sum of --tiers\)' "are told"
+fails 1 "a text for it" moe-ecology census $model text
+says '^moe-ecology: text:1: ' "is told"
+ok "a plain one" moe-train --task classify --pixels 3x8x8 --depth 10 --widen 1 --dense --batch 20 \
+	--steps 1 -o plain set.bin
+fails 1 "its census" moe-ecology census plain/ckpt.safetensors val.bin
+says 'plain/ckpt.safetensors: a dense model has no experts' "is refused"
 
 # --- track and compare: a run of three censuses made here ---
 mkdir one two

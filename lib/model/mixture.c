@@ -268,6 +268,18 @@ mixture_clear(const struct mixture *m, int i)
 	return p[first] - second > 0.1F;
 }
 
+double
+mixture_entropy(const struct mixture *m, int i)
+{
+	const int E = m->s.experts;
+	const float *p = m->p + (long)i * E;
+	double sum = 0;
+
+	for (int e = 0; e < E; e++)
+		sum -= p[e] > 0 ? (double)p[e] * log((double)p[e]) : 0;
+	return E > 1 ? sum / log(E) : 0;
+}
+
 /* --- forward --- */
 
 static void

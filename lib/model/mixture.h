@@ -92,5 +92,6 @@ const float *mixture_output(const struct mixture *m, int i);
 double mixture_ce(const struct mixture *m, int i);
 /* Is its first choice clear, p1 - p2 > 0.1? */
 bool mixture_clear(const struct mixture *m, int i);
+double mixture_entropy(const struct mixture *m, int i); /* of p, over ln E */
 
 #endif

@@ -87,7 +87,8 @@ follow(const struct track *t, const struct policy_row *r, struct life *x, int n)
 		if (turns(&t->rule, &x[i], r[i].usage))
 			*(x[i].dead ? &l.deaths : &l.revivals) += 1;
 		l.dead += x[i].dead;
-		l.accuracy += r[i].usage * r[i].accuracy;
+		if (r[i].usage > 0) /* who had no sample has no accuracy */
+			l.accuracy += r[i].usage * r[i].accuracy;
 	}
 	l.active = n - l.dead;
 	return l;

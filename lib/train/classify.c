@@ -52,6 +52,26 @@ struct job {
 
 /* --- data --- */
 
+/* Every class has a sample to learn from. */
+static int
+check_classes(const struct part *p)
+{
+	const struct images *s = p->set;
+	bool *seen = mem_zero((size_t)s->classes, sizeof *seen);
+	int missing = 0;
+
+	for (long i = p->from; i < p->to; i++)
+		seen[s->label[i]] = true;
+	while (missing < s->classes && seen[missing])
+		missing++;
+	free(seen);
+	return missing == s->classes
+		       ? 0
+		       : err_set("%s: no sample of class %d to learn from (expected some of each "
+				 "of the %d classes)",
+				 s->file, missing, s->classes);
+}
+
 static int
 data_open(struct job *j)
 {
@@ -78,6 +98,8 @@ data_open(struct job *j)
 	if (j->learn.to < r->batch)
 		return err_set("%s: %ld samples to learn from (expected at least --batch %d)",
 			       j->data->file, j->learn.to, r->batch);
+	if (check_classes(&j->learn) < 0)
+		return -1;
 	v[0] = (struct site_source){"train", j->data->name, 0, j->data->bytes, j->data->crc};
 	if (j->val)
 		v[sources++] =

@@ -30,14 +30,14 @@ MOE_TRAIN = $(abspath $B)/moe-train
 MOE_RUNS = $R
 MOE_SEEDS = $(SEEDS)
 MOE_STEPS = $(STEPS)
-MOE_OPTIONS = --task classify --batch 128 --lr 1e-3 --lr-end 0 --wd 5e-4 --beta2 0.999 --clip 0 \
-	--load-balance 0 --ckpt-every 100000
+MOE_OPTIONS = --lr-end 0 --load-balance 0 --ckpt-every 100000
+classify = --task classify --batch 128 --lr 1e-3 --wd 5e-4 --beta2 0.999 --clip 0
 
 # $(call e,T,H,O,B): E = T H / (O + B), T falling to 0.3.
 e = --temperature $1:0.3:$(ANNEAL) --entropy $2 --oracle $3 --balance $4
 base = $(call e,3,0.10,0.15,0.40)
 # With the divergence that the publication names and does not tell.
-route = --dim 64 --random-warmup $(WARM) --census-every $(EPOCH) --val-every $(EPOCH) \
+route = $(classify) --dim 64 --random-warmup $(WARM) --census-every $(EPOCH) --val-every $(EPOCH) \
 	--divergence 0.1
 routed = $(route) --experts 16
 
@@ -123,7 +123,7 @@ HALF = $(if $(full),7800,1560)
 $(foreach v,$(LOWERED),$(eval MOE_DATA.$v = $S/c10-train.csv)$(eval MOE_KEEP.$v = $(HALF)))
 
 # From images to classes in one: five epochs of 10,000, four of 20,000.
-whole = --depth 10 --widen 1 --dim 64 --experts 16 --tiers 8,4,4 --divergence 0.1 --augment \
+whole = $(classify) --depth 10 --widen 1 --dim 64 --experts 16 --tiers 8,4,4 --divergence 0.1 --augment \
 	--encoder-lr 1e-3
 e2e = $(whole) --temperature $1:0.3:$2 --entropy $3 --oracle 0.15 --balance $4
 WHOLE = c10-whole c10-whole-low t200-whole
@@ -140,13 +140,45 @@ $(foreach v,$(WHOLE),$(eval MOE_DATA.$v = $S/$(firstword $(subst -, ,$v))-train.
 
 # The encoders, one of each, whose features the others learn on.
 ENCODERS = enc-c10 enc-t200 enc-o242
-encoder = --dense --depth $(if $(full),16,10) --widen $(if $(full),2,1) --augment --val-every 1000000
+# A mirrored letter is another one: there is no augmentation.
+encoder = $(classify) --dense --depth $(if $(full),16,10) --widen $(if $(full),2,1) \
+	--val-every 1000000
 MOE_STEPS.enc-c10 = $(if $(full),1560,780)
 MOE_STEPS.enc-t200 = $(if $(full),3120,936)
 MOE_STEPS.enc-o242 = $(if $(full),1200,600)
-$(foreach s,c10 t200 o242,$(eval MOE_OPTIONS.enc-$s = $$(encoder) --val $S/$s-test.bin)$(eval \
-	MOE_DATA.enc-$s = $S/$s-train.bin)$(eval MOE_SEEDS.enc-$s = 1))
-MOE_VARIANTS ?= $(ENCODERS) $(ROUTED) $(LOWERED) $(WHOLE)
+$(foreach s,c10 t200 o242,$(eval MOE_OPTIONS.enc-$s = $$(encoder) --val $S/$s-test.bin \
+	$(if $(filter o242,$s),,--augment))$(eval MOE_DATA.enc-$s = $S/$s-train.bin)$(eval MOE_SEEDS.enc-$s = 1))
+# Language: 2 layers of 16 experts; 600 steps of 512 tokens, about one pass over a megabyte.
+LM_STEPS = $(if $(full),3000,600)
+lm_e = --temperature $1:0.3:$(if $(full),900,180) --entropy $2 --oracle $3 --balance $4
+lm = --dim 64 --layers 2 --heads 4 --experts 16 --hidden 64 --seq 128 --batch 4 --lr 2e-3 \
+	--divergence 0.1 --random-warmup $(if $(full),450,90) --census-every $(if $(full),75,15) \
+	--val-every $(if $(full),75,15)
+lm_base = $(lm) $(call lm_e,3,0.10,0.15,0.40)
+lm_none = $(lm) $(call lm_e,3,0,0,0) --divergence 0
+SPOKEN = lm-base lm-ortho02 lm-ortho05 lm-ortho10 lm-ortho20 lm-low lm-none lm-load lm-free
+MOE_OPTIONS.lm-base = $(lm_base)
+MOE_OPTIONS.lm-ortho02 = $(lm_base) --ortho 0.02
+MOE_OPTIONS.lm-ortho05 = $(lm_base) --ortho 0.05
+MOE_OPTIONS.lm-ortho10 = $(lm_base) --ortho 0.10
+MOE_OPTIONS.lm-ortho20 = $(lm_base) --ortho 0.20
+MOE_OPTIONS.lm-over = $(lm_base)
+MOE_OPTIONS.lm-low = $(lm) $(call lm_e,3,0.10,0.15,0.85)
+MOE_OPTIONS.lm-none = $(lm_none)
+MOE_OPTIONS.lm-load = $(lm_none) --load-balance 0.01
+MOE_OPTIONS.lm-free = $(lm_none) --bias-rate 0.001
+$(foreach v,$(SPOKEN) lm-over,$(eval MOE_OPTIONS.$v += --val $S/lm-test.tok)$(eval \
+	MOE_DATA.$v = $S/lm-train.tok)$(eval MOE_STEPS.$v = $$(LM_STEPS)))
+# A thirtieth of that text, again and again: trained past the least loss of validation.
+MOE_DATA.lm-over = $S/over-train.tok
+# GPT-2's tokens.
+MOE_OPTIONS.lm-gpt2 = $(lm_base) --random-warmup 36 --temperature 3:0.3:72 --census-every 24 \
+	--val-every 120 --val $S/gpt2-test.tok
+MOE_DATA.lm-gpt2 = $S/gpt2-train.tok
+MOE_STEPS.lm-gpt2 = 240
+SPEECH = $(SPOKEN) lm-over lm-gpt2
+
+MOE_VARIANTS ?= $(ENCODERS) $(ROUTED) $(LOWERED) $(WHOLE) $(SPEECH)
 include cmd/moe.mk
 
 # Sets of images; where there are none, made-up ones of as many classes.
@@ -174,4 +206,67 @@ FEATURES = $(foreach s,$(SETS),$S/$s-train.csv $S/$s-test.csv)
 runs_of = $(filter $(foreach v,$1,$R/$v/%),$(MOE_CKPTS))
 $(call runs_of,$(ENCODERS) $(WHOLE)): | $(foreach s,c10 t200 o242,$S/$s-train.bin $S/$s-test.bin)
 $(call runs_of,$(ROUTED) $(LOWERED)): | $(FEATURES)
-.PRECIOUS: $S/%.bin $S/%.csv
+
+# WikiText-2, else the Bible; in 2048 tokens of its own, and in GPT-2's, if they are there.
+wiki = $(wildcard $(TEXT)/wikitext2-$1.txt)
+own = --bpe $S/own.bpe
+gpt2 = $(if $(wildcard $(GPT2)/vocab.bpe),--gpt2 $(GPT2)/encoder.json $(GPT2)/vocab.bpe,$(own))
+$S/train.txt:
+	@mkdir -p $S; $(if $(call wiki,train-1MB),head -c 1000000 $(call wiki,train-1MB) >$@,moe-data \
+		text bible --limit 1000000 -o $@)
+$S/test.txt:
+	@mkdir -p $S; $(if $(call wiki,valid),head -c 100000 $(call wiki,valid) >$@,moe-data text bible \
+		--limit 1100000 -o $@ && tail -c 100000 $@ >$@.new && mv $@.new $@)
+$S/own.bpe: $S/train.txt
+	@moe-data bpe --vocab 2048 -o $@ $<
+$S/lm-%.tok: $S/%.txt $S/own.bpe
+	@moe-data pack $(own) -o $@ $<
+$S/over-train.tok: $S/train.txt $S/own.bpe
+	@head -c 33000 $< >$S/over.txt && moe-data pack $(own) -o $@ $S/over.txt
+$S/gpt2-%.tok: $S/%.txt $S/own.bpe
+	@moe-data pack $(gpt2) -o $@ $<
+$(call runs_of,$(SPEECH)): | $(foreach t,lm gpt2,$S/$t-train.tok $S/$t-test.tok) $S/over-train.tok
+.PRECIOUS: $S/%.bin $S/%.csv $S/%.tok $S/%.txt
+
+# Half-way E is what it is published for again.
+RESTORED = $(LOWERED:%=%-back)
+define restore
+$R/$1-back/$2/ckpt.safetensors: $R/$1/$2/ckpt.safetensors
+	@mkdir -p $$(@D) && $(MOE_TRAIN) -j 1 $(MOE_OPTIONS) $(call steady,3,0.10,0.40) \
+		--val $S/c10-test.csv --seed $2 --steps $(STEPS) \
+		--resume-from $R/$1/$2/ckpt-$(HALF).safetensors -o $$(@D) $S/c10-train.csv
+.PRECIOUS: $R/$1-back/$2/ckpt.safetensors
+endef
+$(foreach v,$(filter $(LOWERED),$(MOE_VARIANTS)),$(foreach s,$(SEEDS),$(eval $(call restore,$v,$s))))
+BACK = $(foreach v,$(filter $(LOWERED),$(MOE_VARIANTS)),$(SEEDS:%=$R/$v-back/%/ckpt.safetensors))
+
+# What each run has come to, and all of them.
+looked = t200-base t200-e1 t200-32 t200-four t100-base t100-four c10-base c10-four
+test_of = $(if $(filter $(looked),$1),$S/$(firstword $(subst -, ,$1))-test.csv)
+figures = $(MOE_CKPTS:ckpt.safetensors=figures.csv) $(BACK:ckpt.safetensors=figures.csv)
+$R/%/figures.csv: $R/%/ckpt.safetensors t/claims/ecology.sh
+	@sh t/claims/ecology.sh $(@D) $(*D) $(*F) $(call test_of,$(*D)) >$@.new
+	@mv $@.new $@
+# A text by the frequencies of its tokens alone: the perplexity that says nothing of their order.
+count = moe-data encode $(if $(filter gpt2,$1),$(gpt2),$(own)) $S/train.txt
+$D/unigram-%.csv: $S/train.txt $S/test.txt $S/own.bpe
+	@{ $(call count,$*); echo; echo end; $(subst train,test,$(call count,$*)); } | tr ' ' '\n' | \
+		awk -v v=lm-$(if $(filter gpt2,$*),gpt2,base) -v V=$(if $(filter gpt2,$*),50257,2048) ' \
+		$$1 == "end" { test = 1 } \
+		$$1 !~ /^[0-9]+$$/ { next } \
+		!test { count[$$1]++; all++ } \
+		test { sum -= log((count[$$1] + 1) / (all + V)); n++ } \
+		END { printf "%s,1,unigram,,%.9g\n", v, exp(sum / n) }' >$@
+$D/figures.csv: $(figures) $D/unigram-own.csv $D/unigram-gpt2.csv
+	@{ echo variant,seed,figure,phase,value; cat $^; } >$@
+
+inputs = $D/figures.csv testdata/ecology/tables.csv
+stats = awk -f t/claims/stats.awk
+$D/tables.txt: $(inputs) t/claims/stats.awk t/claims/ecology-tables.awk
+	@$(stats) -f t/claims/ecology-tables.awk $(inputs) >$@
+$D/verdicts.csv: $(inputs) t/claims/stats.awk t/claims/ecology-verdicts.awk
+	@$(stats) -f t/claims/ecology-verdicts.awk $(inputs) >$@
+$D/summary.csv: $(inputs) t/claims/stats.awk t/claims/summary.awk
+	@$(stats) -f t/claims/summary.awk $(inputs) >$@
+.PHONY: claims
+.DELETE_ON_ERROR:
