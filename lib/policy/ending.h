@@ -20,7 +20,7 @@ struct endings {
 	struct ending *v; /* by run, then layer */
 };
 
-/* RUN/experts.csv and, if it is there, RUN/loss.csv; or a table like the former. -1 with a message. */
+/* RUN/experts.csv and, if it is there, RUN/loss.csv; or a table like the former. -1: a message. */
 int ending_read(struct endings *e, const char *run, struct opt_ints tiers);
 void ending_free(struct endings *e);
 

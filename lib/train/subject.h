@@ -45,7 +45,7 @@ struct subject_result {
 	double loss, accuracy; /* nats a sample */
 };
 
-/* All data at one temperature of the router.  Samples of a layer come in order. -1 with a message. */
+/* All data at one temperature of the router; samples of a layer come in order. -1: a message. */
 int subject_run(struct subject *s, double temperature, subject_fn *seen, void *arg,
 		struct subject_result *out);
 
