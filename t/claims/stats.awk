@@ -1,4 +1,5 @@
-# Figures of runs, by variant, figure, phase and seed, and what can be said of them over seeds.
+# Figures of runs, by variant, figure, phase and seed, and what can be said of them over seeds: for
+# the tables and verdicts of each paper.
 # Read variant,seed,figure,phase,value, then the paper's tables, then `moe-market value`.
 BEGIN {
 	FS = ","
@@ -76,4 +77,72 @@ function show(v, f, p,    x, n, d, f2) {
 function average(v, f, p,    x, n) {
 	n = sample(x, v, f, p)
 	return mean(x, n)
+}
+
+# Verdicts, as CSV or with -v people=1 as text.
+function quoted(s) {
+	gsub(/"/, "\"\"", s)
+	return s ~ /[",]/ ? "\"" s "\"" : s
+}
+# The end of a claim, which fills in ours, theirs, why and command: 1 it holds, -1 it does not, 0 it
+# cannot be told, as without a variant it needs.
+function verdict(id, holds, needs,    i, n, v, missing, word) {
+	n = split(needs, v, " ")
+	for (i = 1; i <= n; i++)
+		if (!(v[i] in known)) missing = missing " " v[i]
+	if (missing) {
+		holds = 0
+		ours = "-"
+		why = "not run:" missing
+	}
+	word = holds > 0 ? "reproduced" : holds < 0 ? "not reproduced" : "cannot tell"
+	if (people)
+		printf "%-4s %-15s  ours:  %s\n%21s  paper: %s\n%21s  %s\n", id, word, ours, "", theirs, \
+			"", why
+	else
+		print id "," quoted(ours) "," seeds "," quoted(theirs) "," word "," quoted(why) "," \
+			quoted(command)
+}
+# All of the parts hold: 1; one of them does not: -1; else 0.
+function all(a, b, c, d,    least) {
+	least = a < b ? a : b
+	if (c != "" && c < least) least = c
+	if (d != "" && d < least) least = d
+	return least
+}
+# A count that is to be 0: 1 if it is in every run, -1 if it is in none, else 0.
+function none(v, f, p,    i, n, x, zero) {
+	n = sample(x, v, f, p)
+	for (i = 1; i <= n; i++) zero += x[i] == 0
+	return n == 0 ? 0 : zero == n ? 1 : zero ? 0 : -1
+}
+function not(x) { return 0 - x }
+
+# Tables for people; names: the width of a row's name, if not 13.
+# printf counts the two bytes of a plus-minus sign as two columns.
+function cell(text, wide) {
+	printf "%" (text ~ /±/ ? wide + 1 : wide) "s", text
+}
+function line(first, list, wide,    i, n, t) {
+	printf "  %-" (names ? names : 13) "s", first
+	n = split(list, t, "|")
+	for (i = 1; i <= n; i++) cell(t[i], wide)
+	print ""
+}
+# A row for each variant, a column for each figure, which is FIGURE or FIGURE:PHASE, and at last
+# the paper's where it has one.
+function table(variants, figures, wide, theirs,    i, k, n, m, v, f, part, t) {
+	n = split(variants, v, " ")
+	m = split(figures, f, " ")
+	for (i = 1; i <= n; i++) {
+		for (k = 1; k <= m; k++) {
+			split(f[k] ":", part, ":")
+			t = (k > 1 ? t "|" : "") show(v[i], part[1], part[2])
+		}
+		line(v[i], t (theirs ? "|" in_paper(theirs, v[i]) : ""), wide)
+	}
+}
+function in_paper(what, v,    x) {
+	x = paper[what, v]
+	return x != "" ? x : "-"
 }

@@ -1,33 +1,5 @@
 # The market's tables for people, the paper's figures beside ours: with stats.awk.
 
-# printf counts the two bytes of a plus-minus sign as two columns.
-function cell(text, wide) {
-	printf "%" (text ~ /±/ ? wide + 1 : wide) "s", text
-}
-function line(first, list, wide,    i, n, t) {
-	printf "  %-13s", first
-	n = split(list, t, "|")
-	for (i = 1; i <= n; i++) cell(t[i], wide)
-	print ""
-}
-# A row for each variant, a column for each figure, which is FIGURE or FIGURE:PHASE, and at last
-# the paper's where it has one.
-function table(variants, figures, wide, theirs,    i, k, n, m, v, f, part, t) {
-	n = split(variants, v, " ")
-	m = split(figures, f, " ")
-	for (i = 1; i <= n; i++) {
-		for (k = 1; k <= m; k++) {
-			split(f[k] ":", part, ":")
-			t = (k > 1 ? t "|" : "") show(v[i], part[1], part[2])
-		}
-		line(v[i], t (theirs ? "|" in_paper(theirs, v[i]) : ""), wide)
-	}
-}
-function in_paper(what, v,    x) {
-	x = paper[what, v]
-	return x != "" ? x : "-"
-}
-
 function replacements(    i, v) {
 	split("A2 B2 C2 B2b C2b", v, " ")
 	for (i = 1; i in v; i++) paper["all", v[i]] = paper["replacements", v[i], "all"]

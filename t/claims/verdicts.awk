@@ -1,42 +1,6 @@
 # A verdict for each of the market's claims, as CSV or with -v people=1 as text: with stats.awk.
-# The rules stand in moe-claims(7).  Each claim fills in ours, theirs, why and command.
+# The rules stand in moe-claims(7).
 
-function quoted(s) {
-	gsub(/"/, "\"\"", s)
-	return s ~ /[",]/ ? "\"" s "\"" : s
-}
-# The end of a claim: 1 it holds, -1 it does not, 0 it cannot be told, as without a variant it needs.
-function verdict(id, holds, needs,    i, n, v, missing, word) {
-	n = split(needs, v, " ")
-	for (i = 1; i <= n; i++)
-		if (!(v[i] in known)) missing = missing " " v[i]
-	if (missing) {
-		holds = 0
-		ours = "-"
-		why = "not run:" missing
-	}
-	word = holds > 0 ? "reproduced" : holds < 0 ? "not reproduced" : "cannot tell"
-	if (people)
-		printf "%-4s %-15s  ours:  %s\n%21s  paper: %s\n%21s  %s\n", id, word, ours, "", theirs, \
-			"", why
-	else
-		print id "," quoted(ours) "," seeds "," quoted(theirs) "," word "," quoted(why) "," \
-			quoted(command)
-}
-# All of the parts hold: 1; one of them does not: -1; else 0.
-function all(a, b, c, d,    least) {
-	least = a < b ? a : b
-	if (c != "" && c < least) least = c
-	if (d != "" && d < least) least = d
-	return least
-}
-# A count that is to be 0: 1 if it is in every run, -1 if it is in none, else 0.
-function none(v, f, p,    i, n, x, zero) {
-	n = sample(x, v, f, p)
-	for (i = 1; i <= n; i++) zero += x[i] == 0
-	return n == 0 ? 0 : zero == n ? 1 : zero ? 0 : -1
-}
-function not(x) { return 0 - x }
 function which(x) { return x > 0 ? "more" : x < 0 ? "fewer" : "not certainly more or fewer" }
 function replaced(v, p) { return show(v, "replacements", p == "" ? "all" : p) }
 function decided(formula, v) {
