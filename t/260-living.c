@@ -238,6 +238,121 @@ layers(void)
 	is_text(decide(&l, r, 4), "keep 0 interval, keep 0 interval", "between checks");
 }
 
+/* Two experts of equal demand whose tokens lose 2 nats; Phi 0.8 of a height of 1. */
+static void
+layer_of(struct policy_row r[2])
+{
+	for (int i = 0; i < 2; i++) {
+		r[i] = row(0, i, 0.5, 3 + i, 1); /* the norm is 5 */
+		r[i].quality = 0.5;
+		r[i].phi = NAN;
+		r[i].plateau = r[i].escape = -1;
+	}
+	r[0].phi = 0.8;
+	r[0].phi_high = 1;
+	r[0].loss_low = 2;
+	r[0].norm_mean = 8;
+	r[0].plateau = 18;
+	r[0].escape = 0;
+}
+
+static void
+layer_formula(void)
+{
+	struct living l = rules();
+	struct policy_row r[2];
+
+	l.collapse = COLLAPSE_NONE;
+	layer_of(r);
+	is_text(decide(&l, r, 2), "keep 0 vital", "a collapse alone, which brings nothing");
+	is_real(r[0].loss, 2, 0, "loss of the layer's tokens");
+	is_real(r[0].next.loss_low, 2, 0, "as low as it was");
+	is_long(r[0].next.plateau, 19, "one check more without a new low");
+	is_real(r[0].next.norm_mean, (double)(float)(0.9 * 8 + 0.1 * 5), 0, "norm");
+	is_real(r[0].next.phi_high, 1, 0, "Phi's height");
+	r[0].loss_low = 2.01;
+	decide(&l, r, 2);
+	is_real(r[0].next.loss_low, 2, 0, "a new low");
+	is_long(r[0].next.plateau, 0, "no check since");
+	r[0].loss_low = 2.003;
+	decide(&l, r, 2);
+	is_real(r[0].next.loss_low, 2.003, 0, "lower, but within the margin");
+	r[0].phi = 1.5;
+	decide(&l, r, 2);
+	is_real(r[0].next.phi_high, 1.5, 0, "a new height");
+	r[0].phi = NAN;
+	r[0].loss_low = r[0].norm_mean = r[0].phi_high = 0;
+	r[0].plateau = -1;
+	decide(&l, r, 2);
+	is_real(r[0].next.loss_low + r[0].next.norm_mean, 2 + 5, 0, "what was not yet, begins");
+	is_real(r[0].next.phi_high, 0, 0, "but for Phi that is not told");
+	is_long(r[0].next.plateau, 0, "with no check");
+}
+
+static void
+despair(void)
+{
+	struct living l = rules();
+	struct policy_row r[2];
+
+	layer_of(r);
+	r[0].plateau = 19;
+	is_text(decide(&l, r, 2), "escape -1", "a plateau and a collapse");
+	is_real(r[0].next.phi_high, 0.8, 0, "after which Phi's height");
+	is_long(r[0].next.plateau, 0, "and the plateau begin anew");
+	r[0].escape = 4;
+	is_text(decide(&l, r, 2), "keep 0 vital", "no escape within an escape");
+	is_long(r[0].next.plateau, 20, "the plateau goes on");
+	r[0].escape = 0;
+	r[0].phi = 0.9;
+	is_text(decide(&l, r, 2), "keep 0 vital", "at the bound Phi has not collapsed");
+	l.no_phi = true;
+	is_text(decide(&l, r, 2), "escape -1", "without Phi a plateau is despair");
+	l.no_escape = true;
+	is_text(decide(&l, r, 2), "keep 0 vital", "without escapes there is none");
+	l = rules();
+	l.despair = DESPAIR_GRADIENT;
+	l.collapse = COLLAPSE_NONE;
+	layer_of(r);
+	r[0].norm_mean = 10;
+	is_text(decide(&l, r, 2), "keep 0 vital", "half of the mean norm is not faded");
+	r[0].norm_mean = 10.1;
+	is_text(decide(&l, r, 2), "escape -1", "less is");
+	is_text(decide((l.no_phi = true, &l), r, 2), "escape -1", "without Phi, too");
+}
+
+static void
+collapses(void)
+{
+	struct living l = rules();
+	struct policy_row r[3];
+
+	layer_of(r);
+	r[1].demand = 0.6;
+	is_text(decide(&l, r, 2), "birth 2 of 1", "a collapse: the most loaded divides");
+	is_real(r[0].next.phi_high, 0.8, 0, "and Phi's height begins anew");
+	r[1].twin = 0;
+	r[0].twin = 1;
+	is_text(decide(&l, r, 2), "keep 0 vital", "twins do not divide");
+	is_real(r[0].next.phi_high, 1, 0, "and the height waits");
+	r[0].twin = r[1].twin = -1;
+	l.most = 2;
+	is_text(decide(&l, r, 2), "keep 0 vital", "nor does who has no slot for a child");
+	l.most = 4;
+	r[1].over = 9;
+	r[1].energy = 9;
+	l.memory = 1;
+	is_text(decide(&l, r, 2), "birth 2 of 1, birth 3 of 0", "who divides anyway does it once");
+	l.no_mitosis = true;
+	is_text(decide(&l, r, 2), "keep 0 bounds", "without mitosis there is none");
+	l = rules();
+	l.collapse = COLLAPSE_ESCAPE;
+	layer_of(r);
+	is_text(decide(&l, r, 2), "escape -1", "or the layer escapes");
+	l.no_phi = true;
+	is_text(decide(&l, r, 2), "keep 0 vital", "of which without Phi nothing is known");
+}
+
 static void
 contents(void)
 {
@@ -277,7 +392,8 @@ refusals(void)
 	living_init(&l);
 	l.without = (char[]){"mitosis,meiosis"};
 	is_long(living_check(&l), -1, "a mechanism that is none");
-	is_text(err_text(), "--life-without \"meiosis\" (expected mitosis or apoptosis)", "told");
+	is_text(err_text(),
+		"--life-without \"meiosis\" (expected mitosis, apoptosis, escape or phi)", "told");
 }
 
 int
@@ -290,6 +406,9 @@ main(void)
 	bounds();
 	twins();
 	layers();
+	layer_formula();
+	despair();
+	collapses();
 	contents();
 	refusals();
 	return done();

@@ -223,6 +223,13 @@ refusals(void)
 		"told");
 	is_long(kill(p, 0, 4), 0, "a twin may die: its place is taken by the other");
 	is_long(shape_living(&p->shape, 0), 2, "two are left");
+	is_long(apply(p, policy_event(30, 1, -1, POLICY_ESCAPE, "despair")), -1,
+		"a layer that has nowhere to go does not escape");
+	is_text(err_text(),
+		"step 30, layer 1, slot -1: escape of a layer that has no other geometry to go to",
+		"told");
+	is_long(apply(p, policy_event(30, 2, -1, POLICY_ESCAPE, "despair")), -1,
+		"nor one that is not there");
 	param_free(p);
 }
 

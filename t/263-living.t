@@ -6,10 +6,11 @@
 model='--dim 16 --layers 2 --heads 2 --hidden 24 --seq 16 --batch 4 --steps 240 --lr 0.005'
 plain="$model --experts 5"
 rules='--max-experts 12 --min-experts 3 --overload 0.6 --starvation 0.25 --patience 2
-	--interval 5 --sigma 0.05'
+	--interval 5 --sigma 0.05 --plateau 2 --plateau-margin 0.01 --phi-margin 0.005
+	--escape-steps 12'
 living() {
-	exec moe-train $plain --lifecycle living $rules --trace --trace-every 2 "$@" \
-		a.bin b.bin@120
+	exec moe-train $plain --lifecycle living $rules --router-noise 0.02 --trace \
+		--trace-every 2 "$@" a.bin b.bin@120
 }
 train() {
 	(living "$@")
@@ -32,6 +33,11 @@ file == 1 {
 	energy[$1, $4] = $col[1, "energy"]
 	over[$1, $4] = $col[1, "over"]; starved[$1, $4] = $col[1, "starved"]
 	twin[$1, $4] = $col[1, "twin"]
+	if ($col[1, "escape"] != "") {
+		if (($1, $2) in phi) say("two first rows of layer " $2)
+		phi[$1, $2] = $col[1, "phi"]; high[$1, $2] = $col[1, "phi_high"]
+		away[$1, $2] = $col[1, "escape"]; plateau[$1, $2] = $col[1, "plateau"]
+	}
 	v = $col[1, "vitality"]
 	x = 0.5 * $col[1, "energy"] + 0.5 * $col[1, "load_factor"] * $col[1, "gradient_factor"]
 	vital[$1, $4] = v
@@ -66,6 +72,17 @@ BEGIN {
 }
 $4 == "shift" { next }
 { census_is($1); count[$4]++ }
+$4 == "escape" || $9 == "phi" {
+	bound = 0.995 * high[$1, $2]
+	if ($7 != phi[$1, $2] || ($8 - bound) ^ 2 > 1e-12 || $7 + 0 > $8 + 0)
+		say($4 " at Phi " $7 ", bound " $8) }
+{ left = until[$2] > $1 ? until[$2] - $1 : 0
+  if (away[$1, $2] != left) say(away[$1, $2] " steps of a detour left, not " left) }
+$4 == "escape" {
+	if (left > 0) say("an escape within another")
+	if ($9 != "despair" || plateau[$1, $2] < 1) say("no despair")
+	until[$2] = $1 + 12; escapes++
+	away[$1, $2] = 12 }
 $4 == "death" || $4 == "keep" {
 	if (at[$2, $3] != $5) say($4 " of " $5 " where " at[$2, $3] " lives") }
 $4 == "death" {
@@ -76,7 +93,9 @@ $4 == "birth" {
 	if (($2, $3) in at) say("a birth onto " at[$2, $3])
 	if ($5 in used) say("the number " $5 " again")
 	if (!($6 in lives) || lives[$6] != $2) say("a parent " $6 " that does not live there")
-	if ($7 + 0 < $8 + 0 || $9 != "mitosis" || $14 != "twin") say("a birth at " $7)
+	if ($9 == "phi" ? $7 > $8 : $7 + 0 < $8 + 0 || $9 != "mitosis") say("a birth at " $7)
+	if ($14 != "twin") say("a birth as " $14)
+	causes[$9]
 	if (twin[$1, $6] in lives && twin[$1, $6] != "") say("a twin divides")
 	for (s = 0; s < $3; s++) if (!(($2, s) in at)) say("slot " s " was empty")
 	used[$5]; at[$2, $3] = $5; lives[$5] = $2; living[$2]++; newborn[$5] = $6 }
@@ -85,6 +104,8 @@ END {
 	if (count["birth"] - count["death"] != all - 10) print "growth"
 	if (count["birth"] < 10 || count["death"] < 5 || !count["keep"]) print "too few events"
 	if (!twins) print "no twins in any census"
+	if (!("phi" in causes)) print "no birth by Phi"
+	if (escapes < 2) print escapes + 0 " escapes"
 	print all > "living"
 	print n + count["birth"] > "next"
 }
@@ -128,13 +149,15 @@ done
 
 # --- other ways to live ---
 for more in '--router linear' '--router mlp --act swiglu' '--life-without apoptosis' \
-	'--life-without mitosis,apoptosis' '--sigma 0 --bias-rate 0.01' \
+	'--life-without mitosis,apoptosis,escape' '--escape fourier --despair gradient' \
+	'--phi diversity --phi-collapse escape --life-without phi' \
+	'--sigma 0 --bias-rate 0.01' \
 	'--load-balance 0.01 --z-loss 0.001 --dormancy'; do
 	ok "living $more" train -j1 $more -o "other$more"
 done
 is "$(awk -F, '$4 == "death"' "other--life-without apoptosis/events.csv")" "" "none died"
-is "$(awk -F, '$4 == "death" || $4 == "birth"' \
-	"other--life-without mitosis,apoptosis/events.csv")" "" "nothing happened"
+is "$(awk -F, 'NR > 1 && $4 != "keep" && $4 != "shift"' \
+	"other--life-without mitosis,apoptosis,escape/events.csv")" "" "nothing happened"
 ok "a checkpoint with twins is evaluated" moe-train --eval one/ckpt.safetensors a.bin
 ok "and sampled from" sh -c 'head -c 5 a.bin | moe-train --sample one/ckpt.safetensors \
 	--tokens 8 --greedy >sample'

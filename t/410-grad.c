@@ -179,6 +179,40 @@ choices(void)
 	check(&s, plain(all), 1, 7, "40 experts of which most get no token");
 }
 
+/* Layers on detours (the first of two, and of three the third), and noise on the scores. */
+static void
+detours(void)
+{
+	static const char *const name[] = {"", "the ball", "waves"};
+
+	for (int kind = DETOUR_BALL; kind <= DETOUR_WAVES; kind++)
+		for (int k = 1; k <= 3; k++) {
+			struct shape s = small(k == 2 ? ROUTER_COSINE : ROUTER_LINEAR,
+					       k == 1 ? ACT_SWIGLU : ACT_GELU);
+			struct net_how how = plain((struct route_loss){
+				.balance = 0.3, .ortho = 0.4, .divergence = k == 3 ? 0.2 : 0});
+			how.detour = (enum detour_kind)kind;
+			how.curvature = k == 2 ? 0.02f : 0.3f; /* within reach, mostly beyond it */
+			s.top_k = k;
+			s.bent = true;
+			s.layers = k;
+			lay(&s, 5, 19);
+			check(&s, how, 2, 9, "a detour through %s, %d of 5 experts", name[kind], k);
+		}
+	for (int r = 0; r < 3; r++) {
+		struct shape s = small(r, ACT_GELU);
+		struct net_how how = plain(all);
+		how.noise = 0.3f;
+		lay(&s, 5, 19);
+		check(&s, how, 2, 9, "%s router with noise", router_name[r]);
+	}
+	struct shape s = small(ROUTER_COSINE, ACT_GELU);
+	struct net_how how = plain((struct route_loss){.ortho = 0.1});
+	how.noise = 0.3f;
+	lay(&s, 5, 19);
+	check(&s, how, 2, 9, "lean routing with noise");
+}
+
 static void
 shapes(void)
 {
@@ -423,6 +457,7 @@ main(void)
 	shapes();
 	sizes();
 	kernels();
+	detours();
 	accumulation();
 	parts();
 	task_stop();

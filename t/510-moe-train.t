@@ -36,7 +36,7 @@ ortho_weighted,oracle,oracle_weighted,divergence,divergence_weighted" "columns o
 is "$(head -n 1 run/experts.csv)" "step,layer,slot,expert,parent,born,tier,tokens,demand,quality,\
 exclusivity,flops,fitness,effective,vitality,usage,accuracy,class,below,width,demand_essential,\
 quality_essential,exclusive_essential,gradient,energy,over,starved,twin,load_factor,\
-gradient_factor,left" "columns of experts.csv"
+gradient_factor,phi,phi_high,loss_low,norm_mean,plateau,escape,left" "columns of experts.csv"
 is "$(head -n 1 run/events.csv)" "step,layer,slot,event,expert,parent,value,threshold,cause,\
 to_layer,to_slot,width,sigma,origin,left" "columns of events.csv"
 is "$(head -n 1 run/layers.csv)" "step,layer,balance,z,entropy,maxvio,usage_q25,usage_median,\

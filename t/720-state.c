@@ -85,6 +85,14 @@ save(const char *file, const char *more)
 	last->over = 2;
 	last->starved = 1;
 	p->next_id = 8;
+	if (s.bent) {
+		struct layer *l = &p->layer[0];
+		l->phi_high = 0.3f;
+		l->loss_low = 2.1f;
+		l->norm_mean = 0.7f;
+		l->plateau = 4;
+		l->until = 62;
+	}
 	for (int i = 0; p->layer[0].bias && i < 2; i++)
 		p->layer[0].bias[i] = (float)i - 0.5f;
 	for (int i = 0; p->layer[0].usage && i < 2; i++) {
@@ -172,6 +180,19 @@ damage(const char *file)
 	free(p);
 }
 
+/* The metadata of a file from elsewhere, with this table of layers. */
+static void
+put_meta(struct ckpt_out *o, const struct ckpt *k, const char *layers)
+{
+	static const char *const key[] = {"recipe", "step", "ledger", "next_expert", "files"};
+
+	ckpt_out_meta(o, "format", "pt");
+	for (int i = 0; i < 5; i++)
+		ckpt_out_meta(o, key[i], ckpt_meta(k, key[i]));
+	if (layers)
+		ckpt_out_meta(o, "layers", layers);
+}
+
 enum change { NOTHING, MISSING, RENAMED, TURNED, SPLIT, NOT_FINITE, HALF, CHANGES };
 static const char *const changes[] = {"as it is", "missing",	"renamed",   "turned",
 				      "split",	  "not finite", "not floats"};
@@ -184,12 +205,7 @@ change(const struct ckpt *k, int at, enum change how, const char *to)
 	struct ckpt_out *o = ckpt_out_new();
 	bool changed = how == NOTHING;
 
-	ckpt_out_meta(o, "format", "pt");
-	for (int i = 0; i < 5; i++) {
-		static const char *const key[] = {"recipe", "step", "ledger", "next_expert",
-						  "files"};
-		ckpt_out_meta(o, key[i], ckpt_meta(k, key[i]));
-	}
+	put_meta(o, k, ckpt_meta(k, "layers"));
 	for (int i = 0; i < k->n; i++) {
 		const struct ckpt_tensor *t = &k->tensor[i];
 		const uint64_t shape[3] = {t->shape[t->dims - 1], t->shape[0], 1};
@@ -252,6 +268,45 @@ misshape(const char *file)
 	ckpt_close(k);
 }
 
+/* Tables of a living model's layers. */
+static void
+layer_tables(const char *file)
+{
+#define HEAD "layer,phi_high,loss_low,norm_mean,plateau,until\n"
+	static const struct {
+		const char *text, *about;
+		int want;
+	} table[] = {{NULL, "none", 0},
+		     {HEAD, "without a line", 0},
+		     {HEAD "0,0.3,2.1,0.7,4,62\n", "whole", 0},
+		     {"layer,until\n0,62\n", "other columns", -1},
+		     {HEAD "1,0.3,2.1,0.7,4,62\n", "a layer that is none", -1},
+		     {HEAD "0,0.3,2.1,0.7,4,62\n0,0.3,2.1,0.7,4,62\n", "a layer twice", -1},
+		     {HEAD "0,-0.3,2.1,0.7,4,62\n", "a negative Phi", -1},
+		     {HEAD "0,0.3,inf,0.7,4,62\n", "an infinite loss", -1},
+		     {HEAD "0,0.3,nan,0.7,4,62\n", "a loss that is no number", -1},
+		     {HEAD "0,0.3,2.1,0.7,-4,62\n", "a negative count", -1},
+		     {HEAD "0,0.3,2.1,0.7,4,-1\n", "a negative step", -1},
+		     {HEAD "0,0.3,2.1,0.7,4\n", "a field too few", -1},
+		     {HEAD "0,0.3,2.1,0.7,4,62,1\n", "a field too many", -1},
+		     {HEAD "0,0.3,2.1,0.7,4,62", "no end of line", -1}};
+	struct ckpt *k = ckpt_open(file);
+
+	for (unsigned i = 0; i < sizeof table / sizeof *table; i++) {
+		struct ckpt_out *o = ckpt_out_new();
+		put_meta(o, k, table[i].text);
+		for (int j = 0; j < k->n; j++)
+			ckpt_out_raw(o, k->tensor[j].name, k->data + k->tensor[j].offset,
+				     k->tensor[j].type, k->tensor[j].dims, k->tensor[j].shape);
+		if (ckpt_write(o, temp("changed")) != 0)
+			abort();
+		ckpt_out_free(o);
+		is_long(load(temp("changed"), STATE_RESUME), table[i].want, "table of layers: %s",
+			table[i].about);
+	}
+	ckpt_close(k);
+}
+
 /* What is not finite is not written. */
 static void
 poison(void)
@@ -293,16 +348,19 @@ main(void)
 {
 	static const char *const more[] = {
 		"", "dense 1\n", "router mlp\nact swiglu\nuntied 1\n",
-		"router keystore\nload-balance 0\nfreeze-experts 1\nexpert-init sparse\n"};
-	static const char *const name[] = {"linear", "dense", "mlp", "key store"};
+		"router keystore\nload-balance 0\nfreeze-experts 1\nexpert-init sparse\n",
+		"lifecycle living\nrouter cosine\nmax-experts 2\ncensus-every 10\n"};
+	static const char *const name[] = {"linear", "dense", "mlp", "key store", "living"};
 
 	if (kern_choose(NULL) != 0)
 		return 1;
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		const char *file = temp("good");
 		save(file, more[i]);
 		round_trip(file, name[i]);
 		misshape(file);
+		if (i == 4)
+			layer_tables(file);
 	}
 	save(temp("small"), "");
 	damage(temp("small"));

@@ -226,7 +226,10 @@ ffn_backward(struct ffn *f, long part, int worker)
 	float *dy = in + n * c, *da = dy + n * c, *aw = da + most * LDA, *dg = aw + most * LDA;
 
 	gather(f, f->x, t->from, n, in);
-	gather(f, f->dout, t->from, n, dy);
+	if (f->mix)
+		memcpy(dy, f->mix + t->from * c, (size_t)(n * c) * sizeof *dy);
+	else
+		gather(f, f->dout, t->from, n, dy);
 	if (f->extra)
 		add_extra(f, t->from, n, dy);
 	for (long b = 0; b < x->hidden; b += BLOCK)

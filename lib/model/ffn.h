@@ -17,8 +17,9 @@ struct ffn {
 	const float *x; /* [N, C] normalised inputs */
 	float *pre;	/* [N K, ldh] u, or g then u, of each sorted row */
 	long ldh;
-	float *y;	    /* [N K, C] outputs; on the way back the gradient of x by row */
-	const float *dout;  /* [N, C] gradient of the layer's output */
+	float *y;	   /* [N K, C] outputs; on the way back the gradient of x by row */
+	const float *dout; /* [N, C] gradient of the layer's output */
+	const float *mix; /* [N K, C] instead: of the weighted outputs, by sorted row; NULL: dout */
 	const float *extra; /* [N K, C] more gradient of the outputs, by sorted row; NULL: none */
 	float *dgate;	    /* [N K] gradient of the gate weights, by sorted row */
 	float *spare;	    /* gradients of experts' further segments */

@@ -97,16 +97,20 @@ row(const struct rows *r, long t, long c, const float *x, float *z)
 	for (int i = r->empty; i < r->hiding; i++)
 		if (route_waits(r->l, r->hidden[i], h))
 			z[r->hidden[i]] = ROUTE_EMPTY;
+	if (p->noise.size > 0)
+		route_disturb(p, t, 1, z);
 	kern->scale(e, r->scale, z, r->u);
 	if (r->bias) {
 		memcpy(r->w, r->u, (size_t)e * sizeof *r->w);
 		kern->axpy(e, 1, r->bias, r->w);
 	}
 	kern->largest(e, k, r->bias ? r->w : r->u, choice);
-	for (int j = 0; j < k; j++) {
-		p->score[t * k + j] = z[choice[j]];
+	for (int j = 0; j < k; j++)
 		gate[j] = r->u[choice[j]];
-	}
+	if (p->noise.size > 0)
+		route_disturb(p, t, -1, z);
+	for (int j = 0; j < k; j++)
+		p->score[t * k + j] = z[choice[j]];
 	/* as softmax, to the bit, but for the logarithm */
 	kern->partition(k, gate, gate, part);
 	kern->scale(k, 1 / part[1], gate, gate);

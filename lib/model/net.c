@@ -25,6 +25,8 @@ struct net_act {
 	float *n2, *r2; /* as n1, r1, of mid */
 	float *pre;	/* [N K, ldh] experts before activation */
 	float *extra;	/* [N K, C] gradient of the term divergence; NULL until it is wanted */
+	struct detour *detour; /* NULL until it is wanted */
+	bool away;	       /* this pass goes there */
 	struct plan plan;
 };
 
@@ -226,8 +228,10 @@ net_free(struct net *n)
 {
 	if (!n)
 		return;
-	for (int l = 0; l < n->param->shape.layers; l++)
+	for (int l = 0; l < (n->train ? n->param->shape.layers : 1); l++) {
 		mem_unmap(n->act[l].extra, extra_bytes(&n->param->shape, n->batch, n->seq));
+		detour_free(n->act[l].detour);
+	}
 	mem_unmap(n->block, n->bytes);
 	free(n->work->tick);
 	free(n->work);
@@ -260,7 +264,7 @@ row_tasks(const struct pass *p)
 	return (p->n + ROWS - 1) / ROWS;
 }
 
-/* x = mid + sum_k gate_k row_k of the layer before, in the order of ranks. */
+/* x = mid + sum_k gate_k row_k of the layer before, in the order of ranks, and its detour. */
 static void
 combine(const struct pass *p, const struct net_act *b, long t, float *x)
 {
@@ -270,6 +274,8 @@ combine(const struct pass *p, const struct net_act *b, long t, float *x)
 	memmove(x, b->mid + t * c, (size_t)c * sizeof *x);
 	for (int j = 0; j < k; j++)
 		kern->axpy(c, b->plan.gate[t * k + j], p->w->rows + b->plan.row[t * k + j] * c, x);
+	if (b->away)
+		detour_add(b->detour, t, x);
 }
 
 static void
@@ -411,6 +417,23 @@ layer_ffn(struct pass *p)
 			      .part = p->w->part};
 }
 
+/* Whether the layer is on a detour in this pass; what it needs there is mapped only meanwhile. */
+static bool
+leaves_for(const struct pass *p, struct net_act *a)
+{
+	const struct net *n = p->net;
+	const bool away = p->l->away && p->how->detour != DETOUR_NONE;
+
+	if (away && p->how->back && !a->detour)
+		a->detour = detour_new(p->s, p->how->detour, p->how->curvature,
+				       (long)n->batch * n->seq, n->ldh[p->layer]);
+	if (!away) {
+		detour_free(a->detour);
+		a->detour = NULL;
+	}
+	return away && p->how->back && !p->cache;
+}
+
 static void
 set_layer(struct pass *p, int layer)
 {
@@ -428,6 +451,10 @@ set_layer(struct pass *p, int layer)
 	p->a->plan.living = shape_living(p->s, layer);
 	p->a->plan.tokens = p->n;
 	p->a->plan.first = p->cache ? p->cache->n : 0;
+	p->a->plan.noise = (struct route_noise){
+		p->how->back && !p->how->random && !p->cache ? p->how->noise : 0, p->how->seed,
+		p->how->step, layer};
+	p->a->away = leaves_for(p, p->a);
 	layer_ffn(p);
 }
 
@@ -498,6 +525,71 @@ find_keys(struct pass *p)
 		p->w->tick[i].sum[PART_ROUTE] += tick_now() - start;
 }
 
+/* ---- detours ---- */
+
+static void
+detour_enter_task(void *arg, long task, int worker)
+{
+	const struct pass *p = arg;
+	long from, to;
+
+	tick_start(&p->w->tick[worker]);
+	rows_of(p, task, &from, &to);
+	detour_enter(p->a->detour, p->a->n2, from, to);
+	tick_to(&p->w->tick[worker], PART_ELEMENT);
+}
+
+static void
+detour_mix_task(void *arg, long task, int worker)
+{
+	const struct pass *p = arg;
+	long from, to;
+
+	tick_start(&p->w->tick[worker]);
+	rows_of(p, task, &from, &to);
+	detour_mix(p->a->detour, p->l, &p->a->plan, p->a->n2, p->w->rows, from, to, worker);
+	tick_to(&p->w->tick[worker], PART_ELEMENT);
+}
+
+static void
+detour_back_task(void *arg, long task, int worker)
+{
+	const struct pass *p = arg;
+	long from, to;
+
+	tick_start(&p->w->tick[worker]);
+	rows_of(p, task, &from, &to);
+	detour_back(p->a->detour, &p->a->plan, p->w->dx, from, to, worker);
+	tick_to(&p->w->tick[worker], PART_ELEMENT);
+}
+
+/* From now on the layer's experts are those of the detour: false, where it has no products. */
+static bool
+turn_off(struct pass *p)
+{
+	const struct detour_ffn *d = detour_ffn(p->a->detour);
+
+	if (!d)
+		return false;
+	p->ffn.x = d->x;
+	p->ffn.pre = d->pre;
+	p->ffn.y = d->y;
+	p->ffn.mix = d->mix;
+	p->ffn.dgate = d->dgate;
+	p->ffn.extra = NULL;
+	return true;
+}
+
+static void
+go_round(struct pass *p)
+{
+	if (turn_off(p)) {
+		task_run(row_tasks(p), detour_enter_task, p);
+		task_run(p->ffn.parts, expert_rows, p);
+	}
+	task_run(row_tasks(p), detour_mix_task, p);
+}
+
 static int
 forward_layer(struct pass *p)
 {
@@ -529,6 +621,8 @@ forward_layer(struct pass *p)
 	task_run(p->ffn.parts, expert_rows, p);
 	if (p->how->back && p->how->aux.divergence != 0)
 		diverge(p);
+	if (p->a->away)
+		go_round(p);
 	return 0;
 }
 
@@ -746,6 +840,8 @@ middle_back(void *arg, long task, int worker)
 		for (int j = 0; j < k; j++)
 			w->dgate[t * k + j] = w->drow[plan->row[t * k + j]];
 	}
+	if (p->a->away)
+		detour_leave(p->a->detour, p->l, plan, from, to, w->dn, w->dgate, worker);
 	tick_to(tick, PART_ELEMENT);
 	if (shape_keyed(p->s))
 		keystore_back_rows(p->s, p->l, plan, p->how->temperature, w->dgate, from, to, w->dn,
@@ -858,6 +954,16 @@ ask_oracle(struct pass *p)
 }
 
 static void
+experts_back(struct pass *p)
+{
+	task_run(p->ffn.parts, expert_back, p);
+	task_run(ffn_gather_tasks(&p->ffn), gather_task, p);
+	for (int e = 0; e < p->a->plan.experts; e++)
+		if (p->a->plan.count[e] > 0)
+			p->l->expert[e]->touched = true;
+}
+
+static void
 backward_layer(struct pass *p)
 {
 	const long n = p->n, c = p->s->dim, q = shape_qkv(p->s);
@@ -869,12 +975,14 @@ backward_layer(struct pass *p)
 			p->l->expert[e]->touched = false;
 	if (p->how->aux.oracle != 0)
 		ask_oracle(p);
+	if (p->a->away) {
+		task_run(row_tasks(p), detour_back_task, p);
+		p->ffn.mix = detour_shares(p->a->detour);
+	}
 	ffn_cut(&p->ffn, true);
-	task_run(p->ffn.parts, expert_back, p);
-	task_run(ffn_gather_tasks(&p->ffn), gather_task, p);
-	for (int e = 0; e < p->a->plan.experts; e++)
-		if (p->a->plan.count[e] > 0)
-			p->l->expert[e]->touched = true;
+	experts_back(p);
+	if (p->a->away && turn_off(p))
+		experts_back(p);
 	task_run(row_tasks(p), middle_back, p);
 	gain_sum(p, &p->l->norm2);
 	p->grads = 1;
@@ -884,6 +992,9 @@ backward_layer(struct pass *p)
 		task_run(lean_grad_tasks(&p->a->plan), lean_task, p);
 	else
 		p->grads += route_grads(p->s, p->l, &p->a->plan, p->a->n2, add, p->grad + 1);
+	if (p->a->away)
+		p->grad[p->grads++] = (struct grad){
+			1, c, n, detour_slope(p->a->detour), p->a->n2, 1, c, p->l->detour.g, add};
 	p->grad[0] = (struct grad){c, c, n, w->dmid, p->a->y, c, c, p->l->o.g, add};
 	task_run((long)p->batch * p->s->kv_heads + grad_blocks(p->grad, p->grads), attend_back, p);
 	route_grads_end(p->s, p->l, &p->a->plan, &p->how->aux, p->how->scale);

@@ -1,7 +1,7 @@
 #ifndef MODEL_NET_H
 #define MODEL_NET_H
+#include "model/detour.h"
 #include "model/param.h"
-#include "model/route.h"
 
 /*
  * The network: token embedding, L blocks of RMSNorm, causal attention with rotary positions,
@@ -48,6 +48,10 @@ struct net_how {
 	struct route_loss aux;
 	uint64_t seed; /* of random routing */
 	long step;
+	float noise; /* of the router's scores, on the way to net_backward alone */
+	/* Where layers go that are away, on the way to net_backward alone; the ball's curvature. */
+	enum detour_kind detour;
+	float curvature;
 	float scale; /* 1 / batches accumulated in one optimizer step */
 	bool back;   /* net_backward follows: keep what it needs, make the head's gradient */
 	bool add;    /* gradients are added to what is there */

@@ -22,6 +22,13 @@ struct slices {
 	bool dormancy;
 };
 
+/* The gate of a detour that the layer is not on has no gradient. */
+static bool
+off_duty(const struct layer *l, const struct tensor *t)
+{
+	return t == &l->detour && !l->away;
+}
+
 static void
 slice_add(void *arg, struct tensor *t, int layer, int slot)
 {
@@ -29,7 +36,7 @@ slice_add(void *arg, struct tensor *t, int layer, int slot)
 	const struct expert *x = slot < 0 ? NULL : s->p->layer[layer].expert[slot];
 	const bool idle = x && !x->touched;
 
-	if (!t->g || (x && x->frozen))
+	if (!t->g || (x && x->frozen) || (layer >= 0 && off_duty(&s->p->layer[layer], t)))
 		return;
 
 	for (long i = 0, n = t->rows * t->cols; i < n; i += SLICE) {

@@ -10,7 +10,7 @@
  *   w = w - lr wd w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
  *
  * An expert without tokens has a gradient of zero; with `dormancy` it is left as it is: no
- * momentum, no decay.
+ * momentum, no decay.  So is the gate of a detour (model/detour.h) that a layer is not on.
  */
 struct optim {
 	double beta1, beta2, eps, decay;

@@ -108,6 +108,9 @@ layer_take(struct layer *l, struct arena *a, const struct shape *s, bool train, 
 	qkv_take(l, a, s, train, i);
 	tensor_take(&l->o, a, train, c, c, "model.layers.%d.self_attn.o_proj.weight", i);
 	norm_take(&l->norm2, a, train, c, "model.layers.%d.post_attention_layernorm.weight", i);
+	l->detour.rows = 0;
+	if (s->bent)
+		norm_take(&l->detour, a, train, c, "model.layers.%d.mlp.detour.weight", i);
 	l->route.rows = l->route2.rows = l->query.rows = l->query2.rows = 0;
 	if (s->dense || s->router == ROUTER_RANDOM)
 		return;
@@ -327,8 +330,9 @@ param_each(struct param *p, param_fn *fn, void *arg)
 	fn(arg, &p->embed, -1, -1);
 	for (int i = 0; i < p->shape.layers; i++) {
 		struct layer *l = &p->layer[i];
-		struct tensor *t[] = {&l->norm1, &l->q,	    &l->k,	&l->v,	   &l->o,
-				      &l->norm2, &l->route, &l->route2, &l->query, &l->query2};
+		struct tensor *t[] = {&l->norm1, &l->q,	     &l->k,	&l->v,
+				      &l->o,	 &l->norm2,  &l->route, &l->route2,
+				      &l->query, &l->query2, &l->detour};
 		for (unsigned j = 0; j < sizeof t / sizeof *t; j++)
 			if (t[j]->rows)
 				fn(arg, t[j], i, -1);
@@ -382,9 +386,12 @@ static void
 start_add(void *arg, struct tensor *t, int layer, int slot)
 {
 	struct start *s = arg;
-	uint64_t at = (uint64_t)(layer + 1) << 40 | (uint64_t)(slot + 1) << 8 |
-		      (uint64_t)role_of(s->p, t, layer, slot);
+	uint64_t at;
 
+	if (layer >= 0 && t == &s->p->layer[layer].detour)
+		return;
+	at = (uint64_t)(layer + 1) << 40 | (uint64_t)(slot + 1) << 8 |
+	     (uint64_t)role_of(s->p, t, layer, slot);
 	if ((s->n & (s->n - 1)) == 0) /* room doubles at powers of two */
 		s->place = mem_grow(s->place, s->n ? 2 * (size_t)s->n : 1, sizeof *s->place);
 	s->place[s->n++] = (struct place){t, at};

@@ -49,8 +49,13 @@ struct layer {
 	struct tensor query, query2;
 	float *usage;
 	int64_t *reborn;
+	struct tensor detour;	/* [1, C] its gate, see model/detour.h; rows 0: none */
+	bool away;		/* on a detour in this step */
 	int experts;		/* slots */
 	struct expert **expert; /* [E]; NULL: an empty slot */
+	/* Of the living layer: see policy/living.h. */
+	float phi_high, loss_low, norm_mean; /* 0: nothing yet */
+	long plateau, until;		     /* until: the step at which its detour ends */
 };
 
 struct param {
@@ -76,7 +81,7 @@ size_t param_bytes(const struct shape *s, bool train);
 /*
  * Normal(0, 0.02) for matrices, 1 for norms, from (seed, RNG_INIT); a tensor's draw depends on its
  * place (layer, slot, role) alone, so that shapes that share a tensor share its start.  The keys of
- * a key store have length 1.
+ * a key store have length 1, gates of detours begin at zero.
  */
 void param_init(struct param *p, uint64_t seed);
 

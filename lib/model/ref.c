@@ -1,6 +1,7 @@
 #include "model/ref.h"
 #include "base/rng.h"
 #include "base/task.h"
+#include "model/geometry.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -274,6 +275,19 @@ queries(const struct run *u, const struct layer *l, const double *x)
 	return q;
 }
 
+/* The router's noise: see route_disturb. */
+static void
+disturb(const struct run *u, const struct layer *l, long e, long t, double *z)
+{
+	struct rng r = rng_at(u->how->seed, RNG_ROUTE, (uint64_t)u->how->step,
+			      1ULL << 63 | (uint64_t)(l - u->r->param->layer) << 40 | (uint64_t)t);
+	float noise[e];
+
+	rng_normals(&r, noise, e);
+	for (long i = 0; i < e; i++)
+		z[i] += (double)u->how->noise * (double)noise[i];
+}
+
 /* z [N, E], empty slots included */
 static double *
 scores(const struct run *u, const struct layer *l, const double *x)
@@ -283,26 +297,25 @@ scores(const struct run *u, const struct layer *l, const double *x)
 
 	if (l->route.rows == 0)
 		return reals(u->n * e);
-	if (u->s->router == ROUTER_MLP) {
+	if (shape_keyed(u->s)) {
+		h = queries(u, l, x);
+		z = through(u, h, &l->route);
+		free(h);
+	} else if (u->s->router == ROUTER_MLP) {
 		h = through(u, x, &l->route);
 		for (long i = 0; i < u->n * l->route.rows; i++)
 			h[i] = gelu(h[i]);
 		z = through(u, h, &l->route2);
 		free(h);
-		return z;
+	} else {
+		z = through(u, x, &l->route);
 	}
-	if (shape_keyed(u->s)) {
-		h = queries(u, l, x);
-		z = through(u, h, &l->route);
-		free(h);
-		return z;
+	for (long i = 0; u->s->router == ROUTER_COSINE && i < u->n * e; i++) {
+		const double *k = weights(u->r, &l->route) + i % e * c, *a = x + i / e * c;
+		z[i] /= sqrt(dot(c, a, a) * dot(c, k, k));
 	}
-	z = through(u, x, &l->route);
-	if (u->s->router == ROUTER_COSINE)
-		for (long i = 0; i < u->n * e; i++) {
-			const double *k = weights(u->r, &l->route) + i % e * c, *a = x + i / e * c;
-			z[i] /= sqrt(dot(c, a, a) * dot(c, k, k));
-		}
+	for (long t = 0; t < u->n && u->how->noise > 0; t++)
+		disturb(u, l, e, t, z + t * e);
 	return z;
 }
 
@@ -481,6 +494,110 @@ expert(const struct run *u, const struct expert *e, double gate, const double *x
 	free(a);
 }
 
+/* ---- detours ---- */
+
+/* exp_0 or log_0 of a row in place, a longer one first drawn back. */
+static void
+radial(const struct run *u, bool log_0, double *y)
+{
+	const long c = u->s->dim;
+	const double z = sqrt((double)u->how->curvature * dot(c, y, y));
+	const double at = fmin(z, log_0 ? tanh(GEOMETRY_REACH) : GEOMETRY_REACH);
+
+	for (long i = 0; i < c && z > 0; i++)
+		y[i] *= (log_0 ? atanh(at) : tanh(at)) / z;
+}
+
+/* x = x (+) y */
+static void
+add_in_ball(const struct run *u, const double *y, double *x)
+{
+	const long n = u->s->dim;
+	const double c = (double)u->how->curvature;
+	const double xy = dot(n, x, y), xx = dot(n, x, x), yy = dot(n, y, y);
+
+	for (long i = 0; i < n; i++)
+		x[i] = ((1 + 2 * c * xy + c * yy) * x[i] + (1 - c * xx) * y[i]) /
+		       (1 + 2 * c * xy + c * c * xx * yy);
+}
+
+/* g += log_0 of the sum in the ball of gate_k expert_k(n) */
+static void
+in_ball(const struct run *u, int layer, long t, const double *gate, const double *n, double *g)
+{
+	const long c = u->s->dim;
+	double *sum = reals(c), *y = reals(c);
+
+	for (int j = 0; j < u->s->top_k; j++) {
+		memset(y, 0, (size_t)c * sizeof *y);
+		expert(u,
+		       u->r->param->layer[layer].expert[u->r->choice[layer][t * u->s->top_k + j]],
+		       gate[j], n, y);
+		radial(u, false, y);
+		radial(u, false, sum);
+		add_in_ball(u, y, sum);
+		radial(u, true, sum);
+	}
+	for (long i = 0; i < c; i++)
+		g[i] += sum[i];
+	free(sum), free(y);
+}
+
+/* Row i of the waves at t: see geometry.h. */
+static double
+wave(long n, long i, long t)
+{
+	const double angle = 2 * M_PI * (double)((i + 1) / 2) * (double)t / (double)n;
+
+	if (i == 0)
+		return sqrt(1 / (double)n);
+	if (i == n - 1 && n % 2 == 0)
+		return (t % 2 ? -1 : 1) * sqrt(1 / (double)n);
+	return sqrt(2 / (double)n) * (i % 2 ? cos(angle) : sin(angle));
+}
+
+/* g += F^T sum_k gate_k expert_k(F n) */
+static void
+among_waves(const struct run *u, int layer, long t, const double *gate, const double *n, double *g)
+{
+	const long c = u->s->dim;
+	double *in = reals(c), *y = reals(c);
+
+	for (long i = 0; i < c; i++)
+		for (long k = 0; k < c; k++)
+			in[i] += wave(c, i, k) * n[k];
+	for (int j = 0; j < u->s->top_k; j++)
+		expert(u,
+		       u->r->param->layer[layer].expert[u->r->choice[layer][t * u->s->top_k + j]],
+		       gate[j], in, y);
+	for (long i = 0; i < c; i++)
+		for (long k = 0; k < c; k++)
+			g[k] += wave(c, i, k) * y[i];
+	free(in), free(y);
+}
+
+/* x += sum_k gate_k expert_k(n) of a token, or what its layer on a detour makes of it */
+static void
+mixture(const struct run *u, int layer, long t, const double *gate, const double *n, double *x)
+{
+	const struct layer *l = &u->r->param->layer[layer];
+	const bool away = l->away && u->how->detour != DETOUR_NONE;
+	const long c = u->s->dim;
+	const int k = u->s->top_k;
+	const double a = away ? 1 / (1 + exp(-dot(c, weights(u->r, &l->detour), n))) : 0;
+	double *g = reals(c);
+
+	for (int j = 0; j < k; j++)
+		expert(u, l->expert[u->r->choice[layer][t * k + j]], (1 - a) * gate[j], n, x);
+	if (away && u->how->detour == DETOUR_BALL)
+		in_ball(u, layer, t, gate, n, g);
+	else if (away)
+		among_waves(u, layer, t, gate, n, g);
+	for (long i = 0; i < c; i++)
+		x[i] += a * g[i];
+	free(g);
+}
+
 /* Mean over tokens and pairs of their experts of the outputs' positive cosine. */
 static double
 divergence(const struct run *u, int layer, const double *n)
@@ -519,8 +636,8 @@ experts(const struct run *u, int layer, double *x)
 	const struct ref_nudge *to = &u->r->nudge;
 	double aux = route(u, layer, z, gate);
 
-	for (long i = 0; i < u->n * k; i++)
-		expert(u, l->expert[u->r->choice[layer][i]], gate[i], n + i / k * c, x + i / k * c);
+	for (long t = 0; t < u->n; t++)
+		mixture(u, layer, t, gate + t * k, n + t * c, x + t * c);
 	if (u->how->aux.divergence != 0 && k > 1)
 		aux += u->how->aux.divergence * divergence(u, layer, n);
 	if (to->by != 0 && to->layer == layer)
@@ -635,6 +752,8 @@ start(struct check *c)
 	for (int l = 0; l < c->s->layers; l++)
 		for (int e = 0; c->p->layer[l].bias && e < c->s->experts[l]; e++)
 			c->p->layer[l].bias[e] = (float)(0.1 * rng_normal(&c->rng));
+	for (int l = 0; l < c->s->layers; l++)
+		c->p->layer[l].away = c->s->bent && l % 2 == 0;
 	c->net = net_new(c->p, c->batch, c->seq, true);
 	c->r = ref_new(c->p, n);
 	c->in = mem_zero((size_t)n, sizeof *c->in);
@@ -692,9 +811,13 @@ static void
 check_next(struct check *c)
 {
 	struct cache *k = cache_new(c->p, c->seq);
+	/* it goes neither astray nor round: then other experts may be chosen */
+	const bool other = c->how.noise > 0 || c->how.detour != DETOUR_NONE;
 	double worst = 0, top = 1;
 
-	objective(c);
+	c->how.detour = DETOUR_NONE;
+	c->how.noise = 0;
+	ref_loss(c->r, &c->how, c->batch, c->seq, c->in, c->out, other);
 	for (long t = 0; t < c->seq; t++) {
 		const float *z = net_next(c->net, k, &c->how, c->in[t]);
 		for (long i = 0; i < c->s->vocab; i++) {

@@ -68,6 +68,18 @@ route_waits(const struct layer *l, int slot, uint64_t hash)
 	return y && (hash >> (x->id > y->id ? x->id : y->id) % 64 & 1) == (x->id > y->id);
 }
 
+void
+route_disturb(const struct plan *p, long t, float by, float *z)
+{
+	const struct route_noise *n = &p->noise;
+	struct rng r = rng_at(n->seed, RNG_ROUTE, (uint64_t)n->step,
+			      1ULL << 63 | (uint64_t)n->layer << 40 | (uint64_t)(p->first + t));
+	float noise[p->experts];
+
+	rng_normals(&r, noise, p->experts);
+	kern->axpy(p->experts, by * n->size, noise, z);
+}
+
 /* Of twins one is hidden from each token. */
 static void
 hide_twins(const struct layer *l, struct plan *p, long from, long to)
@@ -185,6 +197,8 @@ route_rows(const struct shape *s, const struct layer *l, struct plan *p, float t
 		if (l->expert[i])
 			live[n++] = i;
 	scores(s, l, p, from, to, x, worker);
+	for (long t = from; p->noise.size > 0 && t < to; t++)
+		route_disturb(p, t, 1, p->z + t * e);
 	random = random || (!s->dense && s->router == ROUTER_RANDOM);
 	for (long t = from; t < to; t++) {
 		const float *z = p->z + t * e;
@@ -485,6 +499,8 @@ route_back_rows(const struct shape *s, const struct layer *l, struct plan *p, fl
 		route_inverse_norms(e, c, l->route.w, ik);
 	for (long t = from; t < to; t++) {
 		memcpy(zrow, p->z + t * e, (size_t)e * sizeof *zrow);
+		if (cosine && p->noise.size > 0)
+			route_disturb(p, t, -1, zrow);
 		back_row(p, temperature, scale, &slope, random, t, dgate + t * p->k);
 		if (cosine)
 			cosine_back(s, p, zrow, t, x + t * c, ik, dx + t * c);

@@ -19,12 +19,21 @@
  * both.
  */
 
+/* Added to the scores: normal numbers by (seed, RNG_ROUTE, step, layer and token). */
+struct route_noise {
+	float size; /* standard deviation; 0: none */
+	uint64_t seed;
+	long step;
+	int layer;
+};
+
 /* The plan of a layer for N tokens: who computes what. Rows are sorted by expert, then token. */
 struct plan {
 	int experts, k; /* slots up to the last that is not empty; how many a token uses */
 	int living;	/* slots that hold an expert; the others are never chosen */
 	long tokens;
-	long first;	    /* number of the first token: random choices go by token number */
+	long first; /* number of the first token: random choices go by token number */
+	struct route_noise noise;
 	const int32_t *in;  /* [N] the tokens */
 	int seq;	    /* token t stands at (first + t) % seq of its sequence */
 	float *z;	    /* [N, E] scores before temperature; on the way back their gradients */
@@ -128,6 +137,9 @@ struct route_cost route_cost(const struct route_loss *w, const struct route_stat
 void route_rows(const struct shape *s, const struct layer *l, struct plan *p, float temperature,
 		uint64_t seed, long step, int layer, bool random, long from, long to,
 		const float *x, int worker);
+
+/* z[E] += by times the noise of a token. */
+void route_disturb(const struct plan *p, long t, float by, float *z);
 
 /* A token's hash, and whether the expert of a slot leaves the token to its twin. */
 uint64_t route_hash(int32_t token, long place);

@@ -160,7 +160,7 @@ params(const struct shape *s, double norms, bool all)
 	double c = s->dim, n = 0;
 
 	for (int l = 0; l < s->layers; l++)
-		n += c * shape_qkv(s) + c * c + 2 * c * norms + route_params(s, l) +
+		n += c * shape_qkv(s) + c * c + (s->bent ? 3 : 2) * c * norms + route_params(s, l) +
 		     expert_params(s, l) * (all ? 1 : (double)s->top_k / shape_living(s, l));
 	return n;
 }

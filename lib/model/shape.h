@@ -21,6 +21,7 @@ struct shape {
 	bool dense;	   /* one expert per layer and no router */
 	bool tied;	   /* the head is the embedding */
 	bool frozen;	   /* the experts do not learn */
+	bool bent;	   /* layers can go on a detour: see model/detour.h */
 	int widest;	   /* of all experts at the start: a newborn's width unless told */
 	int *experts;	   /* [L] slots of each layer */
 	int **hidden;	   /* [L][E] width of each expert; 0: an empty slot */

@@ -7,6 +7,9 @@
 
 enum { SLOTS_MOST = 1 << 20 };
 
+/* Of the moving average of a layer's gradient, the share that stays at each check. */
+static const double NORM_MEMORY = 0.9;
+
 void
 living_init(struct living *l)
 {
@@ -17,6 +20,12 @@ living_init(struct living *l)
 			     .hysteresis = 0.05,
 			     .patience = 3,
 			     .memory = 0.5,
+			     .escape_steps = 50,
+			     .curvature = 1,
+			     .phi_margin = 0.1,
+			     .plateau = 20,
+			     .plateau_margin = 0.002,
+			     .gradient_share = 0.5,
 			     .interval = 10,
 			     .sigma = 0.01};
 }
@@ -35,7 +44,24 @@ static const struct opt rows[] = {
 	ROW("patience", OPT_INT, patience, 1, 1e6, "N", "checks beyond a threshold that it takes"),
 	ROW("vitality-memory", OPT_REAL, memory, 0, 0.999, "X",
 	    "share of the moving average that stays at each check"),
-	ROW("life-without", OPT_TEXT, without, 0, 0, "mitosis|apoptosis", "switch one, or a,b off"),
+	ROW("escape", OPT_ENUM, escape, 0, 0, "poincare|fourier",
+	    "geometry in which a layer works after despair"),
+	ROW("escape-steps", OPT_LONG, escape_steps, 1, 0x1p40, "STEPS", "that it stays there"),
+	ROW("curvature", OPT_REAL, curvature, 1e-6, 1e6, "C", "of the Poincare ball"),
+	ROW("phi", OPT_ENUM, phi, 0, 0, "product|diversity", "which measure of Phi"),
+	ROW("phi-margin", OPT_REAL, phi_margin, 0, 1, "SHARE",
+	    "of its height by which Phi must have fallen: a collapse"),
+	ROW("phi-collapse", OPT_ENUM, collapse, 0, 0, "mitosis|escape|none",
+	    "what a collapse without despair brings"),
+	ROW("despair", OPT_ENUM, despair, 0, 0, "plateau|gradient",
+	    "a collapse, and a plateau of the loss or faded gradients"),
+	ROW("plateau", OPT_LONG, plateau, 1, 0x1p40, "N", "checks without a new lowest loss"),
+	ROW("plateau-margin", OPT_REAL, plateau_margin, 0, 1, "SHARE",
+	    "by which a loss must be lower to be one"),
+	ROW("gradient-share", OPT_REAL, gradient_share, 0, 1, "SHARE",
+	    "of its moving average below which a gradient has faded"),
+	ROW("life-without", OPT_TEXT, without, 0, 0, "mitosis|apoptosis|escape|phi",
+	    "switch one, or a,b,... off"),
 };
 
 int
@@ -46,21 +72,40 @@ living_rows(struct opt *row, size_t at)
 	return opt_rows(row, rows, LIVING_ROWS, at);
 }
 
+static int
+switch_off(struct living *l)
+{
+	const struct {
+		const char *name;
+		bool *off;
+	} part[] = {{"mitosis", &l->no_mitosis},
+		    {"apoptosis", &l->no_apoptosis},
+		    {"escape", &l->no_escape},
+		    {"phi", &l->no_phi}};
+	enum { PARTS = sizeof part / sizeof *part };
+
+	for (int i = 0; i < PARTS; i++)
+		*part[i].off = false;
+	for (const char *s = l->without; s && *s;) {
+		const size_t n = strcspn(s, ",");
+		int i = 0;
+		while (i < PARTS && (n != strlen(part[i].name) || memcmp(s, part[i].name, n) != 0))
+			i++;
+		if (i == PARTS)
+			return err_set("--life-without \"%.*s\" (expected mitosis, apoptosis, "
+				       "escape or phi)",
+				       n < 60 ? (int)n : 60, s);
+		*part[i].off = true;
+		s += n + (s[n] == ',');
+	}
+	return 0;
+}
+
 int
 living_check(struct living *l)
 {
-	l->no_mitosis = l->no_apoptosis = false;
-	for (const char *s = l->without; s && *s;) {
-		const size_t n = strcspn(s, ",");
-		if (n == 7 && !memcmp(s, "mitosis", n))
-			l->no_mitosis = true;
-		else if (n == 9 && !memcmp(s, "apoptosis", n))
-			l->no_apoptosis = true;
-		else
-			return err_set("--life-without \"%.*s\" (expected mitosis or apoptosis)",
-				       n < 60 ? (int)n : 60, s);
-		s += n + (s[n] == ',');
-	}
+	if (switch_off(l) != 0)
+		return -1;
 	if (l->least > l->most)
 		return err_set("--min-experts %d is more than --max-experts %d", l->least, l->most);
 	if (!(l->starvation < l->overload))
@@ -79,7 +124,8 @@ living_needs(void)
 unsigned
 living_wants(void)
 {
-	return ROW_PARENT | ROW_BORN | ROW_TOKENS | ROW_TWIN;
+	return ROW_PARENT | ROW_BORN | ROW_TOKENS | ROW_TWIN | ROW_QUALITY | ROW_PHI |
+	       ROW_PHI_HIGH | ROW_LOSS_LOW | ROW_PLATEAU | ROW_NORM_MEAN | ROW_ESCAPE;
 }
 
 bool
@@ -137,6 +183,7 @@ struct body {
 	int n;
 	bool *dead; /* [n] */
 	int living, candidates;
+	bool fallen, stagnant;
 };
 
 static int
@@ -155,6 +202,48 @@ twin_of(const struct body *b, int i)
 	const int twin = b->r[i].twin < 0 ? -1 : row_of(b, b->r[i].twin);
 
 	return twin >= 0 && !b->dead[twin] ? twin : -1;
+}
+
+/* Below this Phi has collapsed. */
+static double
+phi_bound(const struct living *l, const struct policy_row *r)
+{
+	return (1 - l->phi_margin) * r->phi_high;
+}
+
+/* What is remembered of the layer begins with this check. */
+static void
+begin_anew(struct policy_row *r)
+{
+	r->next.phi_high = isnan(r->phi) ? 0 : r->phi;
+	r->next.loss_low = r->loss;
+	r->next.plateau = 0;
+}
+
+/* The layer as a whole, in its first row. */
+static void
+feel(const struct living *l, struct body *b)
+{
+	struct policy_row *r = b->r;
+	double loss = 0, square = 0, norm;
+	bool lower;
+
+	for (int i = 0; i < b->n; i++) {
+		loss += r[i].quality > 0 ? r[i].demand / r[i].quality : 0;
+		square += r[i].gradient * r[i].gradient;
+	}
+	r->loss = single(loss);
+	norm = single(sqrt(square));
+	lower = !(r->loss_low > 0) || r->loss < (1 - l->plateau_margin) * r->loss_low;
+	r->next.loss_low = lower ? r->loss : r->loss_low;
+	r->next.plateau = lower ? 0 : r->plateau + 1;
+	r->next.norm_mean = r->norm_mean > 0
+				    ? single(NORM_MEMORY * r->norm_mean + (1 - NORM_MEMORY) * norm)
+				    : norm;
+	r->next.phi_high = r->phi > r->phi_high ? r->phi : r->phi_high;
+	b->fallen = r->phi < phi_bound(l, r);
+	b->stagnant = l->despair == DESPAIR_PLATEAU ? r->next.plateau >= l->plateau
+						    : norm < l->gradient_share * r->norm_mean;
 }
 
 enum want { TO_DIE, TO_DIVIDE };
@@ -199,13 +288,14 @@ die(const struct living *l, struct body *b, int i, struct policy_events *e)
 }
 
 static void
-divide(const struct living *l, const struct policy_row *r, int slot, struct policy_events *e)
+divide(const struct living *l, const struct policy_row *r, int slot, const char *cause,
+       double value, double threshold, struct policy_events *e)
 {
-	struct policy_event v = policy_event(r->step, r->layer, slot, POLICY_BIRTH, "mitosis");
+	struct policy_event v = policy_event(r->step, r->layer, slot, POLICY_BIRTH, cause);
 
 	v.parent = r->expert;
-	v.value = r->vitality;
-	v.threshold = single(l->overload);
+	v.value = value;
+	v.threshold = single(threshold);
 	v.sigma = single(l->sigma);
 	v.origin = POLICY_TWIN;
 	policy_events_add(e, &v);
@@ -251,34 +341,82 @@ deaths(const struct living *l, struct body *b, struct policy_events *e)
 	free(done);
 }
 
+static int
+lowest_empty(bool *taken)
+{
+	int slot = 0;
+
+	while (taken[slot])
+		slot++;
+	taken[slot] = true;
+	return slot;
+}
+
+/* Phi has collapsed: the most loaded divides that can, unless it has in this check. */
+static bool
+relieve(const struct living *l, struct body *b, const bool *done, bool *taken,
+	struct policy_events *e)
+{
+	int most = -1;
+
+	for (int i = 0; i < b->n; i++)
+		if (!done[i] && !b->dead[i] && twin_of(b, i) < 0 &&
+		    (most < 0 || b->r[i].load_factor > b->r[most].load_factor))
+			most = i;
+	if (most < 0 || b->living >= l->most)
+		return false;
+	divide(l, &b->r[most], lowest_empty(taken), "phi", b->r->phi, phi_bound(l, b->r), e);
+	return true;
+}
+
 static void
 births(const struct living *l, struct body *b, struct policy_events *e)
 {
 	bool *done = mem_zero((size_t)b->n, sizeof *done), *taken = taken_slots(l, b);
-	int i, slot = 0;
+	int i;
 
 	while (b->living < l->most && (i = first(l, b, TO_DIVIDE, done)) >= 0) {
 		done[i] = true;
 		if (twin_of(b, i) >= 0)
 			continue;
-		while (taken[slot])
-			slot++;
-		taken[slot] = true;
 		b->living++;
-		divide(l, &b->r[i], slot, e);
+		divide(l, &b->r[i], lowest_empty(taken), "mitosis", b->r[i].vitality, l->overload,
+		       e);
 	}
+	if (b->fallen && !b->stagnant && !l->no_phi && l->collapse == COLLAPSE_MITOSIS &&
+	    relieve(l, b, done, taken, e))
+		begin_anew(b->r);
 	free(done);
 	free(taken);
+}
+
+/* Into another geometry: in despair, or because Phi has collapsed and that is what it brings. */
+static void
+escapes(const struct living *l, struct body *b, struct policy_events *e)
+{
+	struct policy_row *r = b->r;
+	const bool despair = b->stagnant && (b->fallen || l->no_phi);
+	struct policy_event v =
+		policy_event(r->step, r->layer, -1, POLICY_ESCAPE, despair ? "despair" : "phi");
+
+	if (r->escape > 0 || !(despair || (b->fallen && !l->no_phi && !b->stagnant &&
+					   l->collapse == COLLAPSE_ESCAPE)))
+		return;
+	v.value = l->no_phi ? r->loss : r->phi;
+	v.threshold = l->no_phi ? r->loss_low : single(phi_bound(l, r));
+	policy_events_add(e, &v);
+	begin_anew(r);
 }
 
 static void
 decide_layer(const struct living *l, struct policy_row *r, int n, struct policy_events *e)
 {
-	struct body b = {r, n, mem_zero((size_t)n, sizeof(bool)), n, n};
+	struct body b = {r, n, mem_zero((size_t)n, sizeof(bool)), n, n, false, false};
 	const int before = e->n;
 	bool waits = false;
 
 	measure(l, r, n);
+	feel(l, &b);
 	for (int i = 0; i < n; i++) {
 		const int twin = twin_of(&b, i);
 		count(l, &r[i]);
@@ -289,6 +427,8 @@ decide_layer(const struct living *l, struct policy_row *r, int n, struct policy_
 		deaths(l, &b, e);
 	if (!l->no_mitosis)
 		births(l, &b, e);
+	if (!l->no_escape)
+		escapes(l, &b, e);
 	if (e->n == before)
 		keep(l, &b, waits ? "bounds" : "vital", e);
 	free(b.dead);

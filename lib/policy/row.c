@@ -13,10 +13,10 @@ const char policy_row_columns[] =
 	"step,layer,slot,expert,parent,born,tier,tokens,demand,quality,exclusivity,flops,fitness,"
 	"effective,vitality,usage,accuracy,class,below,width,demand_essential,quality_essential,"
 	"exclusive_essential,gradient,energy,over,starved,twin,load_factor,gradient_factor,"
-	"left";
+	"phi,phi_high,loss_low,norm_mean,plateau,escape,left";
 
 enum { LAYER_MOST = 1 << 20, SLOT_MOST = 1 << 20 };
-enum { EXPERT = 0, BORN = 2, COLUMNS = 19 };
+enum { EXPERT = 0, BORN = 2, COLUMNS = 25 };
 _Static_assert(1 << EXPERT == ROW_EXPERT && 1 << BORN == ROW_BORN, "places are bits");
 
 /* The columns of enum row_column in its order: shares are real and at most 1. */
@@ -45,6 +45,12 @@ static const struct column {
 	{"over", LONG, offsetof(struct policy_row, over), 0, LONG_MAX},
 	{"starved", LONG, offsetof(struct policy_row, starved), 0, LONG_MAX},
 	{"twin", LONG, offsetof(struct policy_row, twin), -1, LONG_MAX},
+	{"phi", REAL, offsetof(struct policy_row, phi), 0, 0},
+	{"phi_high", REAL, offsetof(struct policy_row, phi_high), 0, 0},
+	{"loss_low", REAL, offsetof(struct policy_row, loss_low), 0, 0},
+	{"norm_mean", REAL, offsetof(struct policy_row, norm_mean), 0, 0},
+	{"plateau", LONG, offsetof(struct policy_row, plateau), 0, LONG_MAX},
+	{"escape", LONG, offsetof(struct policy_row, escape), 0, LONG_MAX},
 };
 
 /* --- a step --- */
@@ -240,7 +246,10 @@ read_row(struct policy_census *c, struct policy_row *r, long *left)
 				 .energy = NAN,
 				 .twin = -1,
 				 .load_factor = NAN,
-				 .gradient_factor = NAN};
+				 .gradient_factor = NAN,
+				 .phi = NAN,
+				 .plateau = -1,
+				 .escape = -1};
 	if (table_long(c->t, c->step, 0, LONG_MAX, &r->step) ||
 	    read_int(c, c->layer, 0, LAYER_MOST, &r->layer) ||
 	    (c->slot >= 0 && read_int(c, c->slot, 0, SLOT_MOST, &r->slot)) ||
@@ -536,6 +545,23 @@ real_or_none(struct row *w, double x)
 		row_real(w, x);
 }
 
+/* What the first row of a layer says of all of it. */
+static void
+write_layer(struct row *w, const struct policy_row *r)
+{
+	if (r->escape < 0) {
+		for (int i = 0; i < 6; i++)
+			row_skip(w);
+		return;
+	}
+	real_or_none(w, r->phi);
+	row_real(w, r->phi_high);
+	row_real(w, r->loss_low);
+	row_real(w, r->norm_mean);
+	row_long(w, r->plateau);
+	row_long(w, r->escape);
+}
+
 int
 policy_row_write(struct row *w, const struct policy_row *r, long left)
 {
@@ -572,6 +598,7 @@ policy_row_write(struct row *w, const struct policy_row *r, long left)
 		row_long(w, r->twin);
 	real_or_none(w, r->load_factor);
 	real_or_none(w, r->gradient_factor);
+	write_layer(w, r);
 	row_long(w, left);
 	return row_end(w);
 }

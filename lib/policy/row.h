@@ -28,9 +28,17 @@ struct policy_row {
 	long over, starved; /* counts after the check before this one */
 	long twin;	    /* id of the twin from whom it has not parted; -1: none */
 	double load_factor, gradient_factor; /* what the policy makes of the row */
+	/* Of its layer, in the first row of each alone; 0 and -1 elsewhere, phi NAN. */
+	double phi;			      /* Phi of the experts */
+	double phi_high, loss_low, norm_mean; /* after the check before; 0: nothing yet */
+	long plateau;			      /* checks since loss_low; after the check before */
+	long escape;			      /* steps of a detour that are left */
+	double loss;			      /* what the policy makes of it; in no table */
 	struct {
 		double energy;
 		long over, starved;
+		double phi_high, loss_low, norm_mean;
+		long plateau;
 	} next; /* after this check; in no table */
 };
 
@@ -58,7 +66,13 @@ enum row_column {
 	ROW_OVER = 1 << 16,
 	ROW_STARVED = 1 << 17,
 	ROW_TWIN = 1 << 18,
-	ROW_SLOT = 1 << 19 /* needed: it or expert */
+	ROW_PHI = 1 << 19,
+	ROW_PHI_HIGH = 1 << 20,
+	ROW_LOSS_LOW = 1 << 21,
+	ROW_NORM_MEAN = 1 << 22,
+	ROW_PLATEAU = 1 << 23,
+	ROW_ESCAPE = 1 << 24,
+	ROW_SLOT = 1 << 25 /* needed: it or expert */
 };
 
 /* One step: its rows by layer, then slot; layer k is row[begin[k]] to row[begin[k + 1] - 1]. */

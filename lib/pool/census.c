@@ -4,7 +4,6 @@
 #include "base/num.h"
 #include "io/table.h"
 #include "policy/ecology.h"
-#include "pool/probe.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,6 +151,9 @@ row_of(const struct census_layer *l, const struct expert *x, const struct expert
 		.twin = twin ? twin->id : -1,
 		.load_factor = NAN,
 		.gradient_factor = NAN,
+		.phi = NAN,
+		.plateau = -1,
+		.escape = -1,
 	};
 }
 
@@ -230,14 +232,15 @@ write_layer(struct row *r, const struct census_layer *l, const struct layer *who
 }
 
 int
-census_write_layers(const struct census *c, const struct param *p, long step, struct file *f)
+census_write_layers(const struct census *c, const struct param *p, const struct phi *phi, long step,
+		    struct file *f)
 {
 	struct row r = {.f = f};
 	int bad = 0;
 
 	for (int i = 0; i < c->layers && !bad; i++) {
 		double *load = mem_zero((size_t)c->layer[i].experts, sizeof *load);
-		bad = write_layer(&r, &c->layer[i], &p->layer[i], probe_phi(p, i), step, i, load);
+		bad = write_layer(&r, &c->layer[i], &p->layer[i], phi[i], step, i, load);
 		free(load);
 	}
 	return bad;

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "io/ckpt.h"
 #include "model/net.h"
+#include "policy/phi.h"
 #include "policy/row.h"
 
 /*
@@ -48,9 +49,10 @@ void census_clear(struct census *c);
 void census_rows(const struct census *c, const struct param *p, long step, struct policy_step *out);
 /* The rows of experts.csv, whose columns are policy_row_columns. -1 with a message. */
 int census_write_experts(const struct policy_step *s, struct row *w);
-/* The window's rows of layers.csv, and its columns. -1 with a message. */
+/* The window's rows of layers.csv, with Phi of each layer, and its columns. -1 with a message. */
 extern const char census_layer_columns[];
-int census_write_layers(const struct census *c, const struct param *p, long step, struct file *f);
+int census_write_layers(const struct census *c, const struct param *p, const struct phi *phi,
+			long step, struct file *f);
 
 /* Into a checkpoint (data borrowed until it is written), and back; -1 with a message. */
 void census_put(const struct census *c, struct ckpt_out *o);

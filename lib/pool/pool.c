@@ -154,12 +154,24 @@ check_birth(struct census_map *m, const struct policy_event *v)
 }
 
 static int
+check_escape(const struct param *p, const struct policy_event *v)
+{
+	if (v->layer < 0 || v->layer >= p->shape.layers)
+		return bad(v, " of a layer that the model does not have");
+	if (!p->layer[v->layer].detour.rows)
+		return bad(v, " of a layer that has no other geometry to go to");
+	return 0;
+}
+
+static int
 check_event(struct census_map *m, const struct policy_event *v)
 {
 	int64_t *id;
 
-	if (v->kind == POLICY_KEEP || v->kind == POLICY_SHIFT || v->kind == POLICY_ESCAPE)
+	if (v->kind == POLICY_KEEP || v->kind == POLICY_SHIFT)
 		return 0;
+	if (v->kind == POLICY_ESCAPE)
+		return check_escape(m->p, v);
 	if (!place(m, v->layer, v->slot))
 		return bad(v, " in a place that the model does not have");
 	if (shape_keyed(&m->p->shape) && v->kind != POLICY_FREEZE && v->kind != POLICY_THAW)

@@ -130,6 +130,8 @@ static const struct opt rows[] = {
 	    "of loss-free balancing, a bias moved against the load"),
 	ROW("temperature", 0, OPT_TEXT, temperature, 0, 0, "A[:B[:STEPS]]", true,
 	    "of the router: A, or from A to B by a cosine over STEPS"),
+	ROW("router-noise", 0, OPT_REAL, router_noise, 0, 1e3, "SD", true,
+	    "of normal numbers added to the router's scores in training"),
 	ROW("random-warmup", 0, OPT_LONG, random_warmup, 0, 0x1p40, "STEPS", true,
 	    "first steps routed at random"),
 	ROW("dormancy", 0, OPT_FLAG, dormancy, 0, 1, NULL, true,
@@ -300,6 +302,7 @@ check_keys(const struct recipe *r)
 		    {"ortho", r->ortho > 0},
 		    {"bias-rate", r->bias_rate > 0},
 		    {"random-warmup", r->random_warmup > 0},
+		    {"router-noise", r->router_noise > 0},
 		    {"lifecycle", r->lifecycle > 0},
 		    {"at-shift", r->prune.kind > 0}};
 
@@ -325,6 +328,10 @@ recipe_check(struct recipe *r)
 		return -1;
 	if (r->task == TASK_CLASSIFY && check_classifier(r) != 0)
 		return -1;
+	r->living.interval = r->market.interval;
+	r->living.sigma = r->market.sigma;
+	if (living_check(&r->living) != 0)
+		return -1;
 	if (r->task == TASK_LM) {
 		if (recipe_shape(r, LEAST_VOCAB, &s) != 0)
 			return -1;
@@ -343,10 +350,6 @@ recipe_check(struct recipe *r)
 	if (r->router == ROUTER_RANDOM && r->bias_rate > 0)
 		return err_set("--router random has no choice for --bias-rate to move");
 	if (market_check(&r->market) != 0)
-		return -1;
-	r->living.interval = r->market.interval;
-	r->living.sigma = r->market.sigma;
-	if (living_check(&r->living) != 0)
 		return -1;
 	if (r->lifecycle == LIFE_LIVING && r->router == ROUTER_RANDOM)
 		return err_set("--router random has no keys for --lifecycle living");
@@ -418,6 +421,7 @@ recipe_shape(const struct recipe *r, int vocab, struct shape *out)
 			      .router_hidden = r->router_hidden ? r->router_hidden : r->dim,
 			      .dense = r->dense,
 			      .frozen = r->freeze_experts,
+			      .bent = recipe_detour(r) != DETOUR_NONE,
 			      .tied = !r->untied};
 	if (r->router == ROUTER_KEYSTORE)
 		out->router_hidden = !r->query		? 0
@@ -430,6 +434,14 @@ recipe_shape(const struct recipe *r, int vocab, struct shape *out)
 		return slots_shape(r, &(struct opt_ints){1, &most}, out);
 	}
 	return shape_set(out, r->experts.n, r->experts.v, r->hidden.n, r->hidden.v);
+}
+
+enum detour_kind
+recipe_detour(const struct recipe *r)
+{
+	if (r->lifecycle != LIFE_LIVING || r->living.no_escape)
+		return DETOUR_NONE;
+	return r->living.escape == LIVING_POINCARE ? DETOUR_BALL : DETOUR_WAVES;
 }
 
 double

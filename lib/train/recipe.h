@@ -41,8 +41,9 @@ struct recipe {
 	int lifecycle; /* enum lifecycle */
 	struct market market;
 	struct living living;
-	double twin_cosine; /* of router rows, below which twins part */
-	struct prune prune; /* at shifts of the domain */
+	double twin_cosine;  /* of router rows, below which twins part */
+	double router_noise; /* sd of what is added to scores in training */
+	struct prune prune;  /* at shifts of the domain */
 	long seed;
 
 	/* data and observation */
@@ -69,7 +70,7 @@ void recipe_init(struct recipe *r);
 
 /* The rows for a program's table: offsets are into struct recipe, which stands at `at` in the
  * program's own struct. Returns how many were written to row. */
-enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + GRAVITY_ROWS + 67 };
+enum { RECIPE_ROWS = MARKET_ROWS + LIVING_ROWS + GRAVITY_ROWS + 68 };
 int recipe_rows(struct opt *row, size_t at);
 
 /* Apply the presets that options name to what was not given; pretrained:CKPT is taken apart. */
@@ -83,6 +84,8 @@ double recipe_temperature(const struct recipe *r, long step);
 /* What options cannot say alone: -1 with a message. */
 int recipe_check(struct recipe *r);
 
+/* Where a layer in despair goes; nowhere without a living layer's escape. */
+enum detour_kind recipe_detour(const struct recipe *r);
 /* Of loss-free balancing; 0 where a market is without its price. */
 double recipe_bias_rate(const struct recipe *r);
 

@@ -96,6 +96,31 @@ ledger_text(const struct param *p)
 	return text;
 }
 
+static const char layer_columns[] = "layer,phi_high,loss_low,norm_mean,plateau,until\n";
+
+/* What living layers remember of themselves; NULL: nothing. */
+static char *
+layers_text(const struct param *p)
+{
+	char *text = NULL;
+	size_t n = 0;
+	bool any = false;
+	FILE *f;
+
+	for (int i = 0; i < p->shape.layers; i++)
+		any |= p->layer[i].loss_low > 0 || p->layer[i].until > 0;
+	if (!any || !(f = open_memstream(&text, &n)))
+		return NULL;
+	fputs(layer_columns, f);
+	for (int i = 0; i < p->shape.layers; i++) {
+		const struct layer *l = &p->layer[i];
+		fprintf(f, "%d,%.9g,%.9g,%.9g,%ld,%ld\n", i, (double)l->phi_high,
+			(double)l->loss_low, (double)l->norm_mean, l->plateau, l->until);
+	}
+	fclose(f);
+	return text;
+}
+
 /* The biases of loss-free balancing, where there are any. */
 static void
 put_bias(struct ckpt_out *o, const struct layer *l, int layer)
@@ -136,7 +161,7 @@ put_keys(struct ckpt_out *o, const struct layer *l, int layer)
 static void
 keep_meta(void *out, const char *key, const char *value)
 {
-	if (strcmp(key, "held") != 0 && strcmp(key, "events") != 0)
+	if (strcmp(key, "held") != 0 && strcmp(key, "events") != 0 && strcmp(key, "layers") != 0)
 		ckpt_out_meta(out, key, value);
 }
 
@@ -145,12 +170,15 @@ put_meta(const struct state *s, struct ckpt_out *o)
 {
 	char *ledger = ledger_text(s->param), *step = mem_text("%ld", s->step);
 	char *next = mem_text("%lld", (long long)s->param->next_id);
+	char *layers = layers_text(s->param);
 
 	if (s->from)
 		ckpt_each_meta(s->from, keep_meta, o);
 	ckpt_out_meta(o, "recipe", s->recipe);
 	ckpt_out_meta(o, "step", step);
 	ckpt_out_meta(o, "ledger", ledger);
+	if (layers)
+		ckpt_out_meta(o, "layers", layers);
 	ckpt_out_meta(o, "next_expert", next);
 	if (s->files)
 		ckpt_out_meta(o, "files", s->files);
@@ -159,6 +187,7 @@ put_meta(const struct state *s, struct ckpt_out *o)
 	if (s->events)
 		ckpt_out_meta(o, "events", s->events);
 	free(ledger);
+	free(layers);
 	free(next);
 	free(step);
 }
@@ -463,10 +492,43 @@ check_size(const struct ckpt *k, const struct shape *s)
 		       k->name, params);
 }
 
+/* A line for each layer, in order; none where nothing is remembered. */
+static int
+get_layers(const struct ckpt *k, struct param *p)
+{
+	const char *at = ckpt_meta(k, "layers");
+	int n = 0, last = -1;
+
+	if (!at)
+		return 0;
+	if (strncmp(at, layer_columns, sizeof layer_columns - 1) != 0)
+		return err_set("%s: the table of layers has other columns (expected %.*s)", k->name,
+			       (int)sizeof layer_columns - 2, layer_columns);
+	for (at += sizeof layer_columns - 1; *at; at += n + 1) {
+		struct layer l;
+		int i;
+		if (sscanf(at, "%d,%f,%f,%f,%ld,%ld%n", &i, &l.phi_high, &l.loss_low, &l.norm_mean,
+			   &l.plateau, &l.until, &n) != 6 ||
+		    at[n] != '\n' || i != last + 1 || i >= p->shape.layers ||
+		    !(l.phi_high >= 0 && l.loss_low >= 0 && l.norm_mean >= 0) ||
+		    !isfinite(l.phi_high + l.loss_low + l.norm_mean) || l.plateau < 0 ||
+		    l.until < 0)
+			return err_set("%s: a line of the table of layers makes no sense: %.*s",
+				       k->name, (int)strcspn(at, "\n"), at);
+		struct layer *to = &p->layer[last = i];
+		to->phi_high = l.phi_high;
+		to->loss_low = l.loss_low;
+		to->norm_mean = l.norm_mean;
+		to->plateau = l.plateau;
+		to->until = l.until;
+	}
+	return 0;
+}
+
 static int
 get_all(struct get *g, enum state_use use, struct param *p)
 {
-	if (get_ledger(g->k, p) != 0)
+	if (get_ledger(g->k, p) != 0 || get_layers(g->k, p) != 0)
 		return -1;
 	param_each(p, get_tensor, g);
 	for (int l = 0; l < p->shape.layers && !g->failed; l++)

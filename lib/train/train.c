@@ -412,6 +412,9 @@ how(const struct loop *l, int micro)
 					.normalised = r->loss_scale == 1},
 				.seed = (uint64_t)r->seed,
 				.step = l->step * r->accum + micro,
+				.noise = (float)r->router_noise,
+				.detour = recipe_detour(r),
+				.curvature = (float)r->living.curvature,
 				.scale = 1 / (float)r->accum,
 				.back = true,
 				.add = micro > 0,
@@ -575,6 +578,8 @@ gradient(struct loop *l)
 	l->stat = (struct route_stat){0};
 	l->cost = (struct route_cost){0};
 	l->loss = 0;
+	for (int i = 0; i < l->param->shape.layers; i++)
+		l->param->layer[i].away = l->step < l->param->layer[i].until;
 	for (int m = 0; m < r->accum; m++) {
 		struct net_how h = how(l, m);
 		schedule_batch(&l->data, (uint64_t)r->seed, l->step, m, r->batch, r->seq, l->in,
@@ -655,12 +660,12 @@ carry_out(struct loop *l, struct policy_events *e)
 }
 
 static int
-write_census(struct loop *l, const struct policy_step *s)
+write_census(struct loop *l, const struct verdict *v)
 {
 	struct run *u = &l->run;
 
-	return census_write_experts(s, &u->row[RUN_EXPERTS]) != 0 ||
-			       census_write_layers(l->census, l->param, l->step,
+	return census_write_experts(&v->rows, &u->row[RUN_EXPERTS]) != 0 ||
+			       census_write_layers(l->census, l->param, v->phi, l->step,
 						   u->file[RUN_LAYERS]) != 0 ||
 			       run_flush(u, RUN_EXPERTS) != 0 || run_flush(u, RUN_LAYERS) != 0
 		       ? -1
@@ -755,7 +760,7 @@ census(struct loop *l)
 
 	if (verdict_pass(&v, l->r, l->census, l->param, l->step, shifted(l)) == 0) {
 		const double judged = tick_now();
-		const bool written = write_census(l, &v.rows) == 0;
+		const bool written = write_census(l, &v) == 0;
 		tables = tick_now() - judged;
 		if (written)
 			end = act(l, &v, before);

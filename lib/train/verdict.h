@@ -10,6 +10,7 @@
  */
 struct verdict {
 	struct policy_step rows;
+	struct phi *phi; /* [L] */
 	struct market_round market;
 	struct policy_events others;  /* of the living layer, or of pruning */
 	struct policy_events *events; /* of one of them; NULL: this step has none */
