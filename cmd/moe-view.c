@@ -1,6 +1,8 @@
 /* moe-view: look at runs: a page, live too, and figures for papers and terminals. */
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/task.h"
+#include "math/kern.h"
 #include "program.h"
 #include "view/life.h"
 #include "view/live.h"
@@ -49,7 +51,7 @@ enum { ROWS = sizeof rows / sizeof *rows };
 static struct opt row[ROWS];
 static struct opt_table table = {
 	.program = "moe-view",
-	.synopsis = "moe-view [--table FILE]... -o FILE.html RUN...\n"
+	.synopsis = "moe-view [--table FILE]... -o FILE.html [RUN]...\n"
 		    "moe-view --serve PORT [--listen ADDRESS] RUN [BASELINE]\n"
 		    "moe-view --plot KIND [--csv] [-o FILE] RUN...\n",
 	.group = groups,
@@ -77,6 +79,7 @@ open_runs(struct life *life, char **v, int n)
 		if (life_open(&life[i], v[i]) < 0)
 			return -1;
 		life_read(&life[i]);
+		life_read_keys(&life[i]);
 		tell_notes(&life[i]);
 	}
 	return 0;
@@ -217,7 +220,7 @@ check(const struct opt_many *words)
 		return usage("--csv and --width are about figures (expected --plot KIND)");
 	if (plots && args.table.n)
 		return usage("--table is about the page (expected no --plot)");
-	if (!words->n)
+	if (!words->n && !args.table.n)
 		return usage("no run given (expected RUN...)");
 	if (serves && words->n > 2)
 		return usage("too many runs (expected RUN and perhaps BASELINE)");
@@ -233,10 +236,12 @@ run(const struct opt_many *words)
 
 	if (r)
 		return r;
+	if (kern_choose(NULL) < 0 || task_start(1) < 0)
+		return -1;
 	if (args.serve != UNSET)
 		return serve(words);
 	r = -1;
-	life = mem_zero((size_t)words->n, sizeof *life);
+	life = mem_zero((size_t)words->n + 1, sizeof *life);
 	if (open_runs(life, words->v, words->n) == 0) {
 		plot_runs(&runs, life, words->n);
 		r = args.plot == UNSET ? write_page(&runs) : plot(&runs);

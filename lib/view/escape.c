@@ -55,6 +55,14 @@ escape_xml(FILE *out, const char *s)
 }
 
 void
+escape_into(FILE *out, const char *before, const char *s, const char *after)
+{
+	fputs(before, out);
+	escape_xml(out, s);
+	fputs(after, out);
+}
+
+void
 escape_json(FILE *out, const char *s)
 {
 	putc('"', out);

@@ -25,6 +25,7 @@ figure_new(const char *kind, const char *title, const char *about)
 	f->kind = kind;
 	f->title = mem_copy(title);
 	f->about = mem_copy(about);
+	f->axis = "step";
 	return f;
 }
 
@@ -63,6 +64,12 @@ free_panel(struct figure_panel *p)
 	free(p->heat->order);
 	free_texts(p->heat->name, p->heat->rows);
 	free(p->heat);
+}
+
+void
+figure_drop(struct figure *f)
+{
+	free_panel(&f->panel[--f->panels]);
 }
 
 void
@@ -110,6 +117,25 @@ figure_mark(struct figure *f, const char *name, double x)
 {
 	f->mark = mem_grow(f->mark, (size_t)f->marks + 1, sizeof *f->mark);
 	f->mark[f->marks++] = (struct figure_mark){mem_copy(name), x};
+}
+
+void
+figure_note(struct figure *f, const char *fmt, ...)
+{
+	char *s, *all;
+	va_list ap;
+
+	va_start(ap, fmt);
+	s = text(fmt, ap);
+	va_end(ap);
+	if (f->note && strstr(f->note, s)) {
+		free(s);
+		return;
+	}
+	all = mem_text("%s%s%s", f->note ? f->note : "", f->note ? " " : "", s);
+	free(f->note);
+	free(s);
+	f->note = all;
 }
 
 struct figure_panel *
@@ -185,6 +211,12 @@ figure_label(struct figure_series *s, const char *fmt, ...)
 	va_end(ap);
 }
 
+double
+figure_column(const struct figure_heat *h, int column)
+{
+	return h->middle ? (h->x[column] + h->x[column + 1]) / 2 : h->x[column + 1];
+}
+
 /* --- scales --- */
 
 static void
@@ -201,7 +233,7 @@ span_of_series(const struct figure_series *s, double *lo, double *hi)
 {
 	for (long i = 0; i < s->n; i++) {
 		reach(s->y[i], lo, hi);
-		if (s->lo && s->look != FIGURE_SPANS) {
+		if (s->lo && s->look != FIGURE_SPANS && s->look != FIGURE_RIBBONS) {
 			reach(s->lo[i], lo, hi);
 			reach(s->hi[i], lo, hi);
 		}
@@ -325,7 +357,7 @@ csv_heat(FILE *out, const char *panel, const struct figure_heat *h)
 	for (int r = 0; r < h->rows; r++)
 		for (int c = 0; c < h->columns; c++)
 			if (!isnan(h->v[(long)r * h->columns + c]))
-				csv_row(out, panel, h->name[r], h->x[c + 1],
+				csv_row(out, panel, h->name[r], figure_column(h, c),
 					h->v[(long)r * h->columns + c], NAN, NAN, "");
 }
 
@@ -374,7 +406,8 @@ json_texts(FILE *out, const char *name, char *const *v, long n)
 static void
 json_series(FILE *out, const struct figure_series *s)
 {
-	static const char *const look[] = {"line", "steps", "dots", "marked", "bars", "spans"};
+	static const char *const look[] = {"line", "steps", "dots",   "marked",
+					   "bars", "spans", "ribbons"};
 
 	fputs("{\"name\":", out);
 	escape_json(out, s->name);
@@ -398,12 +431,13 @@ json_series(FILE *out, const struct figure_series *s)
 static void
 json_heat(FILE *out, const struct figure_heat *h)
 {
-	fputs(",\"heat\":{", out);
+	fprintf(out, ",\"heat\":{\"middle\":%s,\"unit\":\"%s\",", h->middle ? "true" : "false",
+		h->unit);
 	json_numbers(out, "x", h->x, h->columns + 1);
 	putc(',', out);
 	json_texts(out, "name", h->name, h->rows);
 	fputs(",\"order\":[", out);
-	for (int r = 0; r < h->rows; r++) {
+	for (int r = 0; h->order && r < h->rows; r++) {
 		fputs(r ? ",[" : "[", out);
 		for (int k = 0; k < 4; k++) {
 			if (k)
@@ -422,7 +456,8 @@ figure_json(const struct figure *f, FILE *out)
 {
 	fprintf(out, "{\"kind\":\"%s\",\"title\":", f->kind);
 	escape_json(out, f->title);
-	fputs(",\"panels\":[", out);
+	fprintf(out, ",\"axis\":\"%s\",\"square\":%s,\"panels\":[", f->axis,
+		f->square ? "true" : "false");
 	for (int k = 0; k < f->panels; k++) {
 		const struct figure_panel *p = &f->panel[k];
 		fputs(k ? ",{\"title\":" : "{\"title\":", out);

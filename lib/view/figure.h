@@ -5,7 +5,7 @@
 
 /*
  * A figure as data: what it shows, to be drawn by svg.h and term.h and told in numbers here.  All
- * panels share the x axis, which counts steps.
+ * panels share the x axis, which counts steps or whatever else the figure says.
  */
 enum figure_look {
 	FIGURE_LINE,   /* through (x, y); a band from lo to hi where they are given */
@@ -13,7 +13,8 @@ enum figure_look {
 	FIGURE_DOTS,   /* symbols at (x, y), joined by nothing */
 	FIGURE_MARKED, /* symbols joined by a line; lo and hi are whiskers */
 	FIGURE_BARS,   /* from lo to hi, over width around x; y is the value itself */
-	FIGURE_SPANS   /* from (x, y) to (hi, y), hanging from height lo at x if that is given */
+	FIGURE_SPANS,  /* from (x, y) to (hi, y), hanging from height lo at x if that is given */
+	FIGURE_RIBBONS /* as high as y all the way from x = 0, where it begins at lo, to 1, at hi */
 };
 
 struct figure_series {
@@ -43,14 +44,17 @@ enum figure_symbol {
 	FIGURE_RING
 };
 
-/* Values by row and column: rows of experts, columns of census steps. */
+/* Values by row and column: rows of experts, columns of census steps or of experts, too. */
 struct figure_heat {
 	int rows, columns;
 	double *x;	    /* [columns + 1] edges */
+	bool middle;	    /* a column's place is its middle, not its end */
+	const char *unit;   /* of v: "fair shares" */
+	const char *scale;  /* what the colours mean */
 	double *v;	    /* [rows, columns], NAN: nothing there */
 	double lo, hi;	    /* of the scale, which is of log2 v; what is beyond takes its ends */
 	char **name;	    /* [rows] */
-	double (*order)[4]; /* [rows] keys to sort by: slot, age, usage, family */
+	double (*order)[4]; /* [rows] keys to sort by: slot, age, usage, family; NULL: none */
 };
 
 struct figure_panel {
@@ -82,6 +86,8 @@ struct figure {
 	char *title, *about; /* one line; a sentence or two on how to read it */
 	char *missing;	     /* why there is nothing to draw; NULL if there is */
 	char *note;	     /* what was left out or put together, NULL: nothing */
+	const char *axis;    /* what x counts; "": nothing, and it has no ticks */
+	bool square;	     /* x is as long as the panels are high */
 	double from, to;     /* of x */
 	int bands, marks, panels;
 	struct figure_band *band;
@@ -95,6 +101,7 @@ void figure_free(struct figure *f);
 void figure_missing(struct figure *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void figure_band(struct figure *f, const char *name, double from, double to, int color);
 void figure_mark(struct figure *f, const char *name, double x);
+void figure_drop(struct figure *f); /* the last panel */
 /* Pointers hold until the next panel, or series of the panel, is added. */
 struct figure_panel *figure_panel(struct figure *f, const char *title, double height);
 struct figure_series *figure_series(struct figure_panel *p, const char *name, enum figure_look look,
@@ -104,6 +111,11 @@ void figure_point(struct figure_series *s, double x, double y);
 void figure_range(struct figure_series *s, double lo, double hi);
 void figure_label(struct figure_series *s, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/* Another sentence of the note, unless it is there. */
+void figure_note(struct figure *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* What stands at a heat map's column. */
+double figure_column(const struct figure_heat *h, int column);
 
 /* Ends of y for a panel: as given, or what the series span. */
 void figure_span(const struct figure_panel *p, double *lo, double *hi);
@@ -115,7 +127,7 @@ double figure_tick(double lo, double hi, int n, bool whole);
 /* A tick's number: 1500, 20k, 1.5M, 0.02; in buf of NUM_TEXT. */
 const char *figure_number(char *buf, double v, double tick);
 
-/* The numbers: CSV with the columns panel, series, step, value, low, high, label. */
+/* The numbers: CSV with the columns panel, series, step (x), value (y), low, high, label. */
 void figure_csv(const struct figure *f, FILE *out);
 /* The same as JSON, for a page's script; safe within <script>. */
 void figure_json(const struct figure *f, FILE *out);

@@ -2,28 +2,8 @@
 #include "base/mem.h"
 #include "view/curve.h"
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void __attribute__((format(printf, 2, 3))) add_note(struct figure *f, const char *fmt, ...)
-{
-	char *s = NULL, *all;
-	va_list ap;
-
-	va_start(ap, fmt);
-	if (vasprintf(&s, fmt, ap) < 0)
-		s = NULL;
-	va_end(ap);
-	if (f->note && s && strstr(f->note, s)) {
-		free(s);
-		return;
-	}
-	all = mem_text("%s%s%s", f->note ? f->note : "", f->note ? " " : "", s ? s : "");
-	free(f->note);
-	free(s);
-	f->note = all;
-}
 
 static void
 no_column(struct figure *f, const struct life *l, const char *what)
@@ -160,7 +140,12 @@ heat(const struct life *l, const int *list, int rows, int each, const int *rank)
 	int *row = mem_zero((size_t)l->experts + 1, sizeof *row);
 	float *count = mem_zero((size_t)rows * columns + 1, sizeof *count);
 
-	*h = (struct figure_heat){.rows = rows, .columns = columns, .lo = -3, .hi = 3};
+	*h = (struct figure_heat){.rows = rows,
+				  .columns = columns,
+				  .unit = "fair shares",
+				  .scale = "load, in fair shares",
+				  .lo = -3,
+				  .hi = 3};
 	h->x = mem_zero((size_t)columns + 1, sizeof *h->x);
 	h->v = mem_zero((size_t)rows * columns + 1, sizeof *h->v);
 	h->name = mem_zero((size_t)rows + 1, sizeof *h->name);
@@ -207,8 +192,8 @@ folk_use(struct figure *f, const struct life *l)
 		char *title = mem_text("layer %d", k);
 		struct figure_panel *p;
 		if (n > FOLK_ROWS) {
-			add_note(f, "Of %d experts of layer %d the %d with the longest lives.", n,
-				 k, FOLK_ROWS);
+			figure_note(f, "Of %d experts of layer %d the %d with the longest lives.",
+				    n, k, FOLK_ROWS);
 			qsort(list, (size_t)n, sizeof *list, by_length);
 			n = FOLK_ROWS;
 		}
@@ -220,7 +205,7 @@ folk_use(struct figure *f, const struct life *l)
 		free(title);
 	}
 	if (any && each > 1)
-		add_note(f, "A cell is the mean of %d steps of the census.", each);
+		figure_note(f, "A cell is the mean of %d steps of the census.", each);
 	free(list);
 	free(rank);
 }
@@ -308,7 +293,7 @@ add_lines(struct figure *f, struct figure_panel *p, const struct life *l, const 
 		curve_free(&c);
 	}
 	if (size > 0)
-		add_note(f, "Each point is the mean of up to %.9g steps.", size);
+		figure_note(f, "Each point is the mean of up to %.9g steps.", size);
 }
 
 static int
@@ -365,7 +350,7 @@ add_quartiles(struct figure *f, struct figure_panel *p, const struct life *l, co
 	for (int k = 0; k < 5; k++)
 		curve_free(&c[k]);
 	free(pool);
-	add_note(f, "Layers of more than %d experts show medians and quartiles.", FOLK_LINES);
+	figure_note(f, "Layers of more than %d experts show medians and quartiles.", FOLK_LINES);
 }
 
 static void
@@ -478,11 +463,19 @@ by_rank(const void *a, const void *b)
 	return ((const int *)a)[1] < ((const int *)b)[1] ? -1 : 1;
 }
 
+/* A row of the legend: how a life ended. */
+static void
+add_sign(struct figure_panel *p, const char *name, enum figure_symbol symbol)
+{
+	figure_series(p, name, FIGURE_DOTS, FIGURE_GREY)->symbol = symbol;
+}
+
 static void
 add_family(struct figure_panel *p, const struct life *l, const int (*list)[2], int n)
 {
 	struct figure_series *s = NULL;
 	double *row = mem_zero((size_t)l->experts + 1, sizeof *row);
+	bool replaced = false, died = false;
 
 	p->down = true;
 	p->lo = -0.7;
@@ -508,10 +501,15 @@ add_family(struct figure_panel *p, const struct life *l, const int (*list)[2], i
 		about_expert(s, e);
 		if (!s->mark)
 			s->mark = mem_zero((size_t)s->room, 1);
-		s->mark[s->n - 1] = !e->dead			   ? FIGURE_NONE
-				    : !strcmp(e->cause, "replace") ? FIGURE_CROSS
-								   : FIGURE_DOWN;
+		if (!e->dead)
+			continue;
+		s->mark[s->n - 1] = !strcmp(e->cause, "replace") ? FIGURE_CROSS : FIGURE_DOWN;
+		*(s->mark[s->n - 1] == FIGURE_CROSS ? &replaced : &died) = true;
 	}
+	if (replaced)
+		add_sign(p, "replaced", FIGURE_CROSS);
+	if (died)
+		add_sign(p, "died otherwise", FIGURE_DOWN);
 	free(row);
 }
 
@@ -532,7 +530,8 @@ folk_family(struct figure *f, const struct life *l)
 			}
 		qsort(list, (size_t)n, sizeof *list, by_rank);
 		if (n > FOLK_SPANS)
-			add_note(f, "Layer %d shows the first %d of %d lives.", k, FOLK_SPANS, n);
+			figure_note(f, "Layer %d shows the first %d of %d lives.", k, FOLK_SPANS,
+				    n);
 		n = n < FOLK_SPANS ? n : FOLK_SPANS;
 		p = figure_panel(f, title, fmin(fmax(n * 13, 60), 900));
 		add_family(p, l, (const int(*)[2])list, n);

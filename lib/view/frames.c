@@ -215,6 +215,44 @@ phases(const struct life *l, FILE *out)
 	putc(']', out);
 }
 
+/* Each expert and the one whose key is nearest to its own; the two of them once. */
+static void
+near(const struct life *l, FILE *out)
+{
+	bool any = false;
+
+	fprintf(out, "\"near\":{\"step\":%ld,\"links\":[", l->keys.step);
+	for (int k = 0; k < l->keys.layers; k++) {
+		const struct nearby_layer *layer = &l->keys.layer[k];
+		for (int i = 0; i < layer->n; i++) {
+			const int other = layer->near[i];
+			if (other < 0 || (layer->near[other] == i && other < i))
+				continue;
+			fprintf(out, "%s[%d,%ld,%ld,", any ? "," : "", k, layer->id[i],
+				layer->id[other]);
+			number(out, layer->like[i]);
+			putc(']', out);
+			any = true;
+		}
+	}
+	fputs("]}", out);
+}
+
+/* A living layer's thresholds. */
+static void
+limits(const struct life *l, FILE *out)
+{
+	const char *least = life_option(l, "starvation"), *most = life_option(l, "overload");
+	double v[2];
+
+	fputs("\"limits\":", out);
+	if (least && most && num_real(least, 0, 1, &v[0]) == 0 &&
+	    num_real(most, 0, 1, &v[1]) == 0 && !strcmp(value_column(l), "vitality"))
+		fprintf(out, "[%.9g,%.9g]", v[0], v[1]);
+	else
+		fputs("null", out);
+}
+
 /* Steps for which a newborn counts as one: its grace, or a twentieth of what there is. */
 static double
 grace(const struct life *l)
@@ -234,7 +272,8 @@ frames_all(const struct life *l, const struct life *baseline, bool growing,
 	const long rows = l->times ? l->sheet[LIFE_EXPERTS].rows : 0;
 	const long n = l->sheet[LIFE_EVENTS].rows;
 
-	*mark = (struct frames_mark){whole_times(l, growing), l->sheet[LIFE_LOSS].rows, n};
+	*mark = (struct frames_mark){whole_times(l, growing), l->keys_version,
+				     l->sheet[LIFE_LOSS].rows, n};
 	putc('{', out);
 	frames(l, 0, mark->times, (int)((rows + FRAMES_ROWS - 1) / FRAMES_ROWS) + !rows, out);
 	putc(',', out);
@@ -248,16 +287,21 @@ frames_all(const struct life *l, const struct life *baseline, bool growing,
 	events(l, n > FRAMES_EVENTS ? n - FRAMES_EVENTS : 0, out);
 	putc(',', out);
 	phases(l, out);
+	putc(',', out);
+	near(l, out);
+	putc(',', out);
+	limits(l, out);
 	fprintf(out, ",\"grace\":%.9g,\"value\":\"%s\"}", grace(l), value_column(l));
 }
 
 bool
 frames_since(const struct life *l, struct frames_mark *mark, FILE *out)
 {
-	const struct frames_mark now = {whole_times(l, true), l->sheet[LIFE_LOSS].rows,
-					l->sheet[LIFE_EVENTS].rows};
+	const struct frames_mark now = {whole_times(l, true), l->keys_version,
+					l->sheet[LIFE_LOSS].rows, l->sheet[LIFE_EVENTS].rows};
 
-	if (now.times <= mark->times && now.losses <= mark->losses && now.events <= mark->events)
+	if (now.times <= mark->times && now.losses <= mark->losses && now.events <= mark->events &&
+	    now.keys == mark->keys)
 		return false;
 	putc('{', out);
 	frames(l, mark->times, now.times, 1, out);
@@ -267,6 +311,10 @@ frames_since(const struct life *l, struct frames_mark *mark, FILE *out)
 	events(l, mark->events, out);
 	putc(',', out);
 	phases(l, out);
+	if (now.keys != mark->keys) {
+		putc(',', out);
+		near(l, out);
+	}
 	putc('}', out);
 	*mark = now;
 	return true;

@@ -6,14 +6,16 @@
 /*
  * A run as JSON for the script that plays it: {frames: [{step, rows, threshold, phi}], loss:
  * [[step, loss]], events: [[step, layer, slot, event, expert, parent, cause]], phases, grace,
- * value}.  A row of a frame is [layer, slot, expert, parent, born, load in fair shares, value];
- * value is the vitality, or effective fitness, or fitness, whichever the census has.
+ * value, limits: [starved below, overloaded above] of the value, near: {step, links: [[layer,
+ * expert, expert, cosine]]} of the checkpoint's keys}.  A row of a frame is [layer, slot, expert,
+ * parent, born, load in fair shares, value]; value is the vitality, or effective fitness, or
+ * fitness, whichever the census has; only vitality has limits.
  */
 enum { FRAMES_ROWS = 150000, FRAMES_LOSSES = 1500, FRAMES_EVENTS = 20000 };
 
 /* How far a reader has come. */
 struct frames_mark {
-	int times;
+	int times, keys;
 	long losses, events;
 };
 

@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/tick.h"
 #include "io/table.h"
 #include <math.h>
 #include <stdlib.h>
@@ -12,11 +13,89 @@ const char *
 life_file(enum life_table t)
 {
 	static const char *const name[LIFE_TABLES] = {"loss.csv", "experts.csv", "events.csv",
-						      "layers.csv"};
+						      "layers.csv", "galaxy.csv"};
 	return name[t];
 }
 
+/* --- the trace --- */
+
+struct life_trace {
+	char *path;
+	bool read;
+	struct tally tally;
+	char *why; /* it is not there */
+};
+
+static struct life_trace *
+trace_of(char *path)
+{
+	struct life_trace *t = mem_zero(1, sizeof *t);
+
+	t->path = path;
+	return t;
+}
+
+static void
+trace_free(struct life_trace *t)
+{
+	if (!t)
+		return;
+	tally_free(&t->tally);
+	free(t->path);
+	free(t->why);
+	free(t);
+}
+
+const struct tally *
+life_tally(const struct life *l, const char **why)
+{
+	struct life_trace *t = l->trace;
+
+	*why = "there is no trace (moe-train --trace writes one)";
+	if (!t)
+		return NULL;
+	if (l->grows) {
+		*why = "the trace is drawn when the run is over (moe-view -o)";
+		return NULL;
+	}
+	if (!t->read && file_exists(t->path)) {
+		t->tally = tally_new(true, 0, 0);
+		t->read = true;
+		if (tally_read(&t->tally, t->path, (struct opt_ints){0}, false) < 0)
+			t->why = mem_copy(err_text());
+	}
+	if (t->why)
+		*why = t->why;
+	return t->read && !t->why ? &t->tally : NULL;
+}
+
+/* --- the checkpoint --- */
+
+bool
+life_read_keys(struct life *l)
+{
+	struct life_checkpoint *c = &l->checkpoint;
+	const double begun = tick_now();
+	struct stat now;
+
+	if (!c->path || begun < c->next || stat(c->path, &now) < 0 ||
+	    (now.st_ino == c->inode && !memcmp(&now.st_mtim, &c->made, sizeof c->made)))
+		return false;
+	c->inode = now.st_ino;
+	c->made = now.st_mtim;
+	nearby_read(&l->keys, c->path);
+	l->keys_version++;
+	c->next = tick_now() + 100 * (tick_now() - begun);
+	return true;
+}
+
 /* --- opening --- */
+
+static bool
+has(const struct table *t, const char *column)
+{
+	return table_column(t, column) >= 0;
+}
 
 static int
 kind_of(const struct table *t)
@@ -28,8 +107,12 @@ kind_of(const struct table *t)
 		    {"usage", LIFE_EXPERTS}, {"slot", LIFE_EXPERTS}, {"expert", LIFE_EXPERTS},
 		    {"domain", LIFE_LOSS},   {"layer", LIFE_LAYERS}};
 
+	if (has(t, "pca_x") || has(t, "tsne_x"))
+		return LIFE_MAP;
+	if (has(t, "layer") && has(t, "rank") && has(t, "expert"))
+		return LIFE_TABLES;
 	for (size_t i = 0; i < sizeof sign / sizeof *sign; i++)
-		if (table_column(t, sign[i].column) >= 0 && table_column(t, "step") >= 0)
+		if (has(t, sign[i].column) && has(t, "step"))
 			return (int)sign[i].kind;
 	return -1;
 }
@@ -47,25 +130,28 @@ open_table(struct life *l)
 		return err_set("%s: no table of a run (expected a column step, and one of event, "
 			       "loss, demand, usage, slot, expert, layer)",
 			       l->name);
-	sheet_init(&l->sheet[kind], l->name);
+	if (kind == LIFE_TABLES)
+		l->trace = trace_of(mem_copy(l->name));
+	else
+		sheet_init(&l->sheet[kind], l->name);
 	return 0;
 }
 
 static void
-add_option(struct life *l, char *line)
+add_option(struct life_list *l, char *line)
 {
 	char *value = line + strcspn(line, " ");
 
 	if (*value)
 		*value++ = 0;
-	l->option = mem_grow(l->option, (size_t)l->options + 1, sizeof *l->option);
-	l->option[l->options++] = (struct life_option){mem_copy(line), mem_copy(value)};
+	l->v = mem_grow(l->v, (size_t)l->n + 1, sizeof *l->v);
+	l->v[l->n++] = (struct life_option){mem_copy(line), mem_copy(value)};
 }
 
 static void
-read_recipe(struct life *l)
+read_list(struct life_list *l, const char *run, const char *name)
 {
-	char *path = mem_text("%s/recipe", l->name), *end;
+	char *path = mem_text("%s/%s", run, name), *end;
 	size_t n;
 	char *text = file_exists(path) ? file_slurp(path, &n) : NULL;
 
@@ -80,19 +166,32 @@ read_recipe(struct life *l)
 	free(path);
 }
 
+static void
+free_list(struct life_list *l)
+{
+	for (int i = 0; i < l->n; i++) {
+		free(l->v[i].name);
+		free(l->v[i].value);
+	}
+	free(l->v);
+}
+
 static int
 open_directory(struct life *l)
 {
 	bool any = false;
 
-	read_recipe(l);
+	read_list(&l->recipe, l->name, "recipe");
+	read_list(&l->environment, l->name, "environment");
+	l->trace = trace_of(mem_text("%s/trace.csv.gz", l->name));
+	l->checkpoint.path = mem_text("%s/ckpt.safetensors", l->name);
 	for (int i = 0; i < LIFE_TABLES; i++) {
 		char *path = mem_text("%s/%s", l->name, life_file(i));
 		sheet_init(&l->sheet[i], path);
 		any |= file_exists(path);
 		free(path);
 	}
-	if (any || l->option)
+	if (any || l->recipe.n)
 		return 0;
 	return err_set("%s: no run directory (expected loss.csv, experts.csv, events.csv or "
 		       "layers.csv in it)",
@@ -106,6 +205,8 @@ life_open(struct life *l, const char *name)
 	int r;
 
 	*l = (struct life){.name = mem_copy(name)};
+	for (size_t n = strlen(name); n > 1 && name[n - 1] == '/';)
+		l->name[--n] = 0;
 	r = !stat(name, &st) && S_ISDIR(st.st_mode) ? open_directory(l) : open_table(l);
 	if (r < 0)
 		life_free(l);
@@ -115,40 +216,55 @@ life_open(struct life *l, const char *name)
 const char *
 life_option(const struct life *l, const char *name)
 {
-	for (int i = 0; i < l->options; i++)
-		if (!strcmp(l->option[i].name, name))
-			return l->option[i].value;
+	for (int i = 0; i < l->recipe.n; i++)
+		if (!strcmp(l->recipe.v[i].name, name))
+			return l->recipe.v[i].value;
 	return NULL;
 }
 
-static bool
-counts(const char *name)
+const char *
+life_label(const struct life *l)
+{
+	const char *s = l->name + strlen(l->name), *last;
+
+	while (s > l->name && s[-1] != '/')
+		s--;
+	last = s;
+	if (!*s || s[strspn(s, "0123456789")] || s - l->name < 2)
+		return s;
+	for (s--; s > l->name && s[-1] != '/'; s--)
+		;
+	return *s == '/' ? last : s;
+}
+
+bool
+life_counts(const char *name)
 {
 	return strcmp(name, "seed") && strcmp(name, "data") && strcmp(name, "val") &&
 	       strcmp(name, "resume-from");
 }
 
 static int
-next_that_counts(const struct life *l, int i)
+next_that_counts(const struct life_list *l, int i)
 {
-	while (i < l->options && !counts(l->option[i].name))
+	while (i < l->n && !life_counts(l->v[i].name))
 		i++;
 	return i;
 }
 
 bool
-life_alike(const struct life *a, const struct life *b)
+life_alike(const struct life *one, const struct life *other)
 {
+	const struct life_list *a = &one->recipe, *b = &other->recipe;
 	int i = next_that_counts(a, 0), k = next_that_counts(b, 0);
 
-	while (i < a->options && k < b->options) {
-		if (strcmp(a->option[i].name, b->option[k].name) ||
-		    strcmp(a->option[i].value, b->option[k].value))
+	while (i < a->n && k < b->n) {
+		if (strcmp(a->v[i].name, b->v[k].name) || strcmp(a->v[i].value, b->v[k].value))
 			return false;
 		i = next_that_counts(a, i + 1);
 		k = next_that_counts(b, k + 1);
 	}
-	return a->options && b->options && i == a->options && k == b->options;
+	return a->n && b->n && i == a->n && k == b->n;
 }
 
 /* --- phases --- */
@@ -179,11 +295,11 @@ life_free(struct life *l)
 	forget(l);
 	for (int i = 0; i < LIFE_TABLES; i++)
 		sheet_free(&l->sheet[i]);
-	for (int i = 0; i < l->options; i++) {
-		free(l->option[i].name);
-		free(l->option[i].value);
-	}
-	free(l->option);
+	free_list(&l->recipe);
+	free_list(&l->environment);
+	nearby_free(&l->keys);
+	trace_free(l->trace);
+	free(l->checkpoint.path);
 	free(l->name);
 	*l = (struct life){0};
 }

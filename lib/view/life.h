@@ -1,10 +1,14 @@
 #ifndef VIEW_LIFE_H
 #define VIEW_LIFE_H
+#include "policy/tally.h"
+#include "view/nearby.h"
 #include "view/sheet.h"
+#include <time.h>
 
 /*
- * What a run tells of its experts: the tables of its directory (see moe-run(5)), or one CSV of any
- * program, and what follows from them: phases, census steps, experts and their families.
+ * What a run tells of its experts: the tables of its directory (see moe-run(5)), its checkpoint and
+ * trace, or one CSV of any program, and what follows from them: phases, census steps, experts and
+ * their families.
  */
 struct life_phase {
 	char *domain;	 /* "" if not told */
@@ -30,14 +34,32 @@ struct life_option {
 	char *name, *value;
 };
 
-enum life_table { LIFE_LOSS, LIFE_EXPERTS, LIFE_EVENTS, LIFE_LAYERS, LIFE_TABLES };
+/* A file of lines "name value". */
+struct life_list {
+	int n;
+	struct life_option *v;
+};
+
+/* LIFE_MAP: places of keys in a plane, as moe-knn(1) galaxy writes them. */
+enum life_table { LIFE_LOSS, LIFE_EXPERTS, LIFE_EVENTS, LIFE_LAYERS, LIFE_MAP, LIFE_TABLES };
+
+struct life_trace; /* private */
 
 struct life {
-	char *name; /* as given */
+	char *name; /* as given, without a slash at its end */
+	bool grows; /* the caller says that it is still at work: its trace is not read */
 	bool anew;  /* the last life_read found a table cut back or replaced */
 	struct sheet sheet[LIFE_TABLES];
-	int options;
-	struct life_option *option; /* the recipe, in its order */
+	struct life_list recipe, environment; /* in their order */
+	struct nearby keys;		      /* of the checkpoint */
+	int keys_version;		      /* rises when they are read again */
+	struct life_trace *trace;
+	struct life_checkpoint { /* private */
+		char *path;	 /* NULL: there is none to be */
+		uint64_t inode;
+		struct timespec made;
+		double next; /* not before then, by tick_now */
+	} checkpoint;
 
 	/* what follows; pointers hold until the next life_read */
 	int phases;
@@ -62,15 +84,30 @@ struct life {
 const char *life_file(enum life_table t);
 
 /*
- * Take a run directory, or a CSV whose columns say what it is: with event, events; with domain or
- * loss, losses; with demand, usage, slot or expert, a census; with layer, layers.  -1 with a
- * message if it is neither.  Reads nothing but the recipe.
+ * Take a run directory, or a CSV whose columns say what it is: with pca_x or tsne_x, a map; with
+ * layer, rank and expert a trace; with step and event, events; with domain or loss, losses; with
+ * demand, usage, slot or expert, a census; with layer, layers.  -1 with a message if it is none.
+ * Reads nothing but the recipe and the environment.
  */
 int life_open(struct life *l, const char *name);
 /* Read what has come, and draw the conclusions. False if nothing has. */
 bool life_read(struct life *l);
+/*
+ * Read the checkpoint's keys if there is another checkpoint; seldom, if that takes long.  A
+ * checkpoint that cannot be read has none.  The task pool must have been started.
+ */
+bool life_read_keys(struct life *l);
+/*
+ * The run's trace, read when first asked for; NULL with the reason in *why if there is none, or it
+ * cannot be read.
+ */
+const struct tally *life_tally(const struct life *l, const char **why);
 void life_free(struct life *l);
 
+/* The last part of its name, with the one before where that is only a number: of a seed. */
+const char *life_label(const struct life *l);
+/* Whether runs that differ in this option are no seeds of the same. */
+bool life_counts(const char *option);
 /* An option of the recipe; NULL if it has none of that name. */
 const char *life_option(const struct life *l, const char *name);
 /* An expert by its number (and layer, where numbers are local); -1 if it is unknown. */

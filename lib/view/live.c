@@ -403,7 +403,9 @@ open_runs(struct live *l, const char *run, const char *baseline)
 {
 	if (life_open(&l->life[0], run) < 0)
 		return -1;
+	l->life[0].grows = true;
 	life_read(&l->life[0]);
+	life_read_keys(&l->life[0]);
 	if (baseline && life_open(&l->life[1], baseline) < 0)
 		return -1;
 	if (baseline)
@@ -457,9 +459,9 @@ look(struct live *l)
 	char *text = NULL;
 	size_t n = 0;
 	FILE *out;
-	bool any;
+	bool any = life_read_keys(&l->life[0]);
 
-	if (!life_read(&l->life[0]))
+	if (!life_read(&l->life[0]) && !any)
 		return;
 	l->version++;
 	if (l->life[0].anew) {

@@ -1,4 +1,6 @@
 #include "view/page.h"
+#include "base/err.h"
+#include "base/mem.h"
 #include "base/version.h"
 #include "io/table.h"
 #include "view/assets.h"
@@ -9,45 +11,73 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDE = 640 };
+enum { WIDE = 860 };
 
 /* --- figures --- */
 
-static void
-put_figure(const struct figure *f, bool heat, FILE *out)
+/* All kinds, those that cannot be drawn among them; freed by drop_figures. */
+static struct figure **
+make_figures(const struct plot_runs *r)
 {
-	fprintf(out, "<section class=\"figure\" id=\"%s\" aria-labelledby=\"%s-title\">\n", f->kind,
-		f->kind);
-	fprintf(out, "<h2 id=\"%s-title\">", f->kind);
-	escape_xml(out, f->title);
-	fputs("</h2>\n<p class=\"about\">", out);
-	escape_xml(out, f->about);
-	fputs("</p>\n", out);
-	for (int narrow = 0; narrow < 2; narrow++) {
-		fprintf(out,
-			"<div class=\"chart %s\" tabindex=\"0\" role=\"group\" aria-label=\"%s: "
-			"arrow "
-			"keys read the values\">\n",
-			narrow ? "narrow" : "wide", f->title);
-		svg_write(f, narrow ? SVG_NARROW : WIDE, false, out);
-		fputs("</div>\n", out);
-	}
-	if (f->note) {
-		fputs("<p class=\"note\">", out);
-		escape_xml(out, f->note);
-		fputs("</p>\n", out);
-	}
+	int n = 0;
+	struct figure **f;
+
+	while (plot_kind(n))
+		n++;
+	f = mem_zero((size_t)n + 1, sizeof *f);
+	for (int i = 0; r->n && i < n; i++)
+		f[i] = plot_make(i, r);
+	return f;
+}
+
+static void
+drop_figures(struct figure **f)
+{
+	for (int i = 0; f[i]; i++)
+		figure_free(f[i]);
+	free(f);
+}
+
+static void
+put_chart(const struct figure *f, bool narrow, FILE *out)
+{
+	fprintf(out,
+		"<div class=\"chart %s\" tabindex=\"0\" role=\"group\" aria-label=\"%s: arrow "
+		"keys read the values\">\n",
+		narrow ? "narrow" : "wide", f->title);
+	svg_write(f, narrow ? SVG_NARROW : WIDE, false, out);
+	fputs("</div>\n", out);
+}
+
+static bool
+sortable(const struct figure *f)
+{
+	return f->panels && f->panel[0].heat && f->panel[0].heat->order;
+}
+
+static void
+put_figure(const struct figure *f, FILE *out)
+{
+	fprintf(out,
+		"<section class=\"figure\" id=\"%s\" aria-labelledby=\"%s-title\">\n"
+		"<h2 id=\"%s-title\">",
+		f->kind, f->kind, f->kind);
+	escape_into(out, "", f->title, "</h2>\n");
+	escape_into(out, "<p class=\"about\">", f->about, "</p>\n");
+	put_chart(f, false, out);
+	put_chart(f, true, out);
+	if (f->note)
+		escape_into(out, "<p class=\"note\">", f->note, "</p>\n");
 	fputs("<div class=\"tools\"><button type=\"button\" class=\"save\">CSV</button>", out);
-	if (heat)
+	if (sortable(f))
 		fprintf(out,
 			"<label for=\"%s-sort\">Rows by</label><select class=\"sort\" "
-			"id=\"%s-sort\">"
-			"<option value=\"0\">slot</option><option value=\"1\">age</option>"
-			"<option value=\"2\">load</option><option value=\"3\">family</option>"
-			"</select>",
+			"id=\"%s-sort\"><option value=\"0\">slot</option>"
+			"<option value=\"1\">age</option><option value=\"2\">load</option>"
+			"<option value=\"3\">family</option></select>",
 			f->kind, f->kind);
-	fputs("</div>\n<details><summary>Values</summary><div class=\"scroll\" tabindex=\"0\" "
-	      "role=\"region\" aria-label=\"Values\"></div></details>\n"
+	fputs("<details><summary>Values</summary><div class=\"scroll\" tabindex=\"0\" "
+	      "role=\"region\" aria-label=\"Values\"></div></details></div>\n"
 	      "<script type=\"application/json\">",
 	      out);
 	figure_json(f, out);
@@ -55,31 +85,23 @@ put_figure(const struct figure *f, bool heat, FILE *out)
 }
 
 static void
-put_figures(const struct plot_runs *r, FILE *out)
+put_figures(struct figure *const *f, FILE *out)
 {
 	bool any = false;
 
-	for (int i = 0; plot_kind(i); i++) {
-		struct figure *f = plot_make(i, r);
-		if (!f->missing)
-			put_figure(f, f->panels && f->panel[0].heat, out);
-		any |= f->missing != NULL;
-		figure_free(f);
+	for (int i = 0; f[i]; i++) {
+		if (!f[i]->missing)
+			put_figure(f[i], out);
+		any |= f[i]->missing != NULL;
 	}
 	if (!any)
 		return;
 	fputs("<section id=\"missing\"><h2>Not drawn</h2>\n<ul class=\"story\">\n", out);
-	for (int i = 0; plot_kind(i); i++) {
-		struct figure *f = plot_make(i, r);
-		if (f->missing) {
-			fputs("<li>", out);
-			escape_xml(out, f->title);
-			fputs(": ", out);
-			escape_xml(out, f->missing);
-			fputs(".</li>\n", out);
+	for (int i = 0; f[i]; i++)
+		if (f[i]->missing) {
+			escape_into(out, "<li>", f[i]->title, ": ");
+			escape_into(out, "", f[i]->missing, ".</li>\n");
 		}
-		figure_free(f);
-	}
 	fputs("</ul></section>\n", out);
 }
 
@@ -91,34 +113,28 @@ put_notes(const struct plot_runs *r, FILE *out)
 	for (int i = 0; i < r->n; i++)
 		for (int t = 0; t < LIFE_TABLES; t++) {
 			const struct sheet *s = &r->life[i].sheet[t];
-			if (s->note) {
-				fputs("<p class=\"note\">", out);
-				escape_xml(out, s->note);
-				fputs("</p>\n", out);
-			}
-			if (s->cut) {
-				fputs("<p class=\"note\">", out);
-				escape_xml(out, s->path);
-				fputs(": ends within a line, which is left out.</p>\n", out);
-			}
+			if (s->note)
+				escape_into(out, "<p class=\"note\">", s->note, "</p>\n");
+			if (s->cut)
+				escape_into(out, "<p class=\"note\">", s->path,
+					    ": ends within a line, which is left out.</p>\n");
 		}
 }
 
 static void
 put_story(const struct plot_runs *r, FILE *out)
 {
-	fprintf(out, "<section id=\"story\"%s><h2>What happened</h2>\n",
-		r->n > 1 ? " class=\"all\"" : "");
-	if (r->n == 1) {
-		fputs("<ul class=\"story\">\n", out);
-		story_tell(&r->life[0], out);
-		fputs("</ul>\n", out);
-	} else {
+	if (!r->n)
+		return;
+	fputs("<section id=\"story\"><h2>What happened</h2>\n", out);
+	story_lede(r, out);
+	if (r->n > 1) {
 		story_table(r, out);
-		fputs("<h3>In the first run</h3>\n<ul class=\"story\">\n", out);
-		story_tell(&r->life[0], out);
-		fputs("</ul>\n", out);
+		escape_into(out, "<h3>In the first run, ", life_label(&r->life[0]), "</h3>\n");
 	}
+	fputs("<ul class=\"story\">\n", out);
+	story_tell(&r->life[0], out);
+	fputs("</ul>\n", out);
 	put_notes(r, out);
 	fputs("</section>\n", out);
 }
@@ -126,102 +142,115 @@ put_story(const struct plot_runs *r, FILE *out)
 void
 page_part(const struct plot_runs *r, FILE *out)
 {
+	struct figure **f = make_figures(r);
+
 	put_story(r, out);
-	put_figures(r, out);
+	put_figures(f, out);
+	drop_figures(f);
 }
 
-/* --- recipes --- */
+/* --- recipes and environments --- */
 
-static bool
-told_before(const struct plot_runs *r, int run, const char *name)
+typedef const struct life_list *list_of(const struct life *l);
+
+static const struct life_list *
+recipe(const struct life *l)
 {
-	for (int i = 0; i < run; i++)
-		if (life_option(&r->life[i], name))
-			return true;
-	return false;
+	return &l->recipe;
+}
+
+static const struct life_list *
+environment(const struct life *l)
+{
+	return &l->environment;
 }
 
 /* The n-th value of an option that may be repeated; NULL beyond. */
 static const char *
-nth_option(const struct life *l, const char *name, int n)
+nth_option(const struct life_list *l, const char *name, int n)
 {
-	for (int i = 0; i < l->options; i++)
-		if (!strcmp(l->option[i].name, name) && n-- == 0)
-			return l->option[i].value;
+	for (int i = 0; i < l->n; i++)
+		if (!strcmp(l->v[i].name, name) && n-- == 0)
+			return l->v[i].value;
 	return NULL;
 }
 
 static bool
-differs(const struct plot_runs *r, const char *name, int n)
+differs(const struct plot_runs *r, list_of *of, const char *name, int n)
 {
-	const char *first = nth_option(&r->life[0], name, n);
+	const char *first = nth_option(of(&r->life[0]), name, n);
 
 	for (int i = 1; i < r->n; i++) {
-		const char *other = nth_option(&r->life[i], name, n);
+		const char *other = nth_option(of(&r->life[i]), name, n);
 		if (!first != !other || (first && strcmp(first, other)))
 			return true;
 	}
 	return false;
 }
 
-/* A row for an option; given: with all values it has in this place of the list. */
-static void
-put_option(const struct plot_runs *r, const char *name, int n, FILE *out)
+static bool
+told_before(const struct plot_runs *r, list_of *of, int run, const char *name, int n)
 {
-	const bool other = differs(r, name, n);
+	for (int i = 0; i < run; i++)
+		if (nth_option(of(&r->life[i]), name, n))
+			return true;
+	return false;
+}
 
-	fprintf(out, "<tr%s><th scope=\"row\">", other ? " class=\"differs\"" : "");
-	escape_xml(out, name);
-	fputs(other ? " <span class=\"soft\">(differs)</span></th>" : "</th>", out);
+static void
+put_option(const struct plot_runs *r, list_of *of, const char *name, int n, FILE *out)
+{
+	const bool other = differs(r, of, name, n);
+
+	fprintf(out, "<tr%s>", other ? " class=\"differs\"" : "");
+	escape_into(out, "<th scope=\"row\">", name,
+		    other ? " <span class=\"soft\">(differs)</span></th>" : "</th>");
 	for (int i = 0; i < r->n; i++) {
-		const char *v = nth_option(&r->life[i], name, n);
-		fputs("<td>", out);
-		escape_xml(out, v ? v : "");
-		fputs("</td>", out);
+		const char *v = nth_option(of(&r->life[i]), name, n);
+		escape_into(out, "<td>", v ? v : "", "</td>");
 	}
 	fputs("</tr>\n", out);
 }
 
 static void
-put_options(const struct plot_runs *r, bool different, FILE *out)
+put_options(const struct plot_runs *r, list_of *of, bool different, FILE *out)
 {
 	for (int i = 0; i < r->n; i++) {
-		const struct life *l = &r->life[i];
-		for (int k = 0; k < l->options; k++) {
-			const char *name = l->option[k].name;
+		const struct life_list *l = of(&r->life[i]);
+		for (int k = 0; k < l->n; k++) {
+			const char *name = l->v[k].name;
 			int n = 0;
 			for (int j = 0; j < k; j++)
-				n += !strcmp(l->option[j].name, name);
-			if (!told_before(r, i, name) && differs(r, name, n) == different)
-				put_option(r, name, n, out);
+				n += !strcmp(l->v[j].name, name);
+			if (!told_before(r, of, i, name, n) && differs(r, of, name, n) == different)
+				put_option(r, of, name, n, out);
 		}
 	}
 }
 
+/* What differs between the runs comes first. */
 static void
-put_recipe(const struct plot_runs *r, FILE *out)
+put_list(const struct plot_runs *r, list_of *of, const char *id, const char *title, FILE *out)
 {
 	bool any = false;
 
 	for (int i = 0; i < r->n; i++)
-		any |= r->life[i].options > 0;
+		any |= of(&r->life[i])->n > 0;
 	if (!any)
 		return;
-	fprintf(out, "<section id=\"recipe\"%s><h2>Recipe</h2>\n",
-		r->n > 2 ? " class=\"all\"" : "");
-	if (r->n > 1)
-		fputs("<p class=\"about\">What differs between the runs comes first.</p>\n", out);
-	fputs("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Recipe\"><table>\n"
-	      "<thead><tr><th scope=\"col\">option</th>",
-	      out);
-	for (int i = 0; i < r->n; i++) {
-		fputs("<th scope=\"col\">", out);
-		escape_xml(out, r->life[i].name);
-		fputs("</th>", out);
+	fprintf(out,
+		"<section id=\"%s\"><h2>%s</h2>\n<div class=\"scroll\" tabindex=\"0\" "
+		"role=\"region\" aria-label=\"%s\"><table class=\"options\">\n",
+		id, title, title);
+	if (r->n > 1) {
+		fputs("<thead><tr><td></td>", out);
+		for (int i = 0; i < r->n; i++)
+			escape_into(out, "<th scope=\"col\">", life_label(&r->life[i]), "</th>");
+		fputs("</tr></thead>\n", out);
 	}
-	fputs("</tr></thead>\n<tbody>\n", out);
-	put_options(r, true, out);
-	put_options(r, false, out);
+	fputs("<tbody>\n", out);
+	put_options(r, of, true, out);
+	put_options(r, of, false, out);
 	fputs("</tbody></table></div>\n</section>\n", out);
 }
 
@@ -231,29 +260,43 @@ static const char *
 verdict_class(const char *header, const char *v)
 {
 	if (strcmp(header, "verdict"))
-		return "";
+		return strcmp(header, "why") ? "" : "why";
 	if (!strcmp(v, "reproduced"))
-		return " class=\"yes\"";
-	return !strcmp(v, "not reproduced") ? " class=\"no\"" : " class=\"open\"";
+		return "yes";
+	return !strcmp(v, "not reproduced") ? "no" : "open";
 }
 
+/* How often each verdict stands in a table. */
+struct verdicts {
+	int yes, no, open;
+};
+
 static int
-put_rows(struct table *t, FILE *out)
+put_rows(struct table *t, struct verdicts *v, FILE *out)
 {
+	/* The command that recomputes a figure stands under the reason of its verdict. */
+	const int why = table_column(t, "why");
+	const int command = why < 0 ? -1 : table_column(t, "command");
 	int r;
 
 	fputs("<thead><tr>", out);
-	for (int i = 0; i < table_columns(t); i++) {
-		fputs("<th scope=\"col\">", out);
-		escape_xml(out, table_header(t, i));
-		fputs("</th>", out);
-	}
+	for (int i = 0; i < table_columns(t); i++)
+		if (i != command)
+			escape_into(out, "<th scope=\"col\">", table_header(t, i), "</th>");
 	fputs("</tr></thead>\n<tbody>\n", out);
 	while ((r = table_next(t)) > 0) {
 		fputs("<tr>", out);
 		for (int i = 0; i < table_columns(t); i++) {
-			fprintf(out, "<td%s>", verdict_class(table_header(t, i), table_text(t, i)));
-			escape_xml(out, table_text(t, i));
+			const char *class = verdict_class(table_header(t, i), table_text(t, i));
+			v->yes += !strcmp(class, "yes");
+			v->no += !strcmp(class, "no");
+			v->open += !strcmp(class, "open");
+			if (i == command)
+				continue;
+			fprintf(out, "<td class=\"%s\">", class);
+			escape_into(out, "", table_text(t, i), "");
+			if (i == why && command >= 0)
+				escape_into(out, "<code>", table_text(t, command), "</code>");
 			fputs("</td>", out);
 		}
 		fputs("</tr>\n", out);
@@ -262,21 +305,66 @@ put_rows(struct table *t, FILE *out)
 	return r;
 }
 
-static int
-put_table(const struct page_table *v, FILE *out)
+/* A bar of all verdicts, and its legend. */
+static void
+put_verdicts(const struct verdicts *v, FILE *out)
 {
-	struct table *t = table_open(v->name);
+	const struct {
+		const char *class, *what;
+		int n;
+	} part[] = {{"yes", "reproduced", v->yes},
+		    {"no", "not reproduced", v->no},
+		    {"open", "cannot tell", v->open}};
+
+	if (!(v->yes + v->no + v->open))
+		return;
+	fputs("<div class=\"verdicts\" aria-hidden=\"true\">", out);
+	for (int i = 0; i < 3; i++)
+		if (part[i].n)
+			fprintf(out, "<i class=\"%s\" style=\"flex:%d\"></i>", part[i].class,
+				part[i].n);
+	fprintf(out, "</div>\n<p class=\"key\"><span>Of %d claims:</span>",
+		v->yes + v->no + v->open);
+	for (int i = 0; i < 3; i++)
+		fprintf(out, "<span class=\"%s\"><b>%d</b> %s</span>", part[i].class, part[i].n,
+			part[i].what);
+	fputs("</p>\n", out);
+}
+
+/* The name of a file, and of the directory that it is in. */
+static const char *
+last_two(const char *path)
+{
+	const char *s = path + strlen(path);
+
+	for (int slashes = 0; s > path && (s[-1] != '/' || ++slashes < 2);)
+		s--;
+	return s;
+}
+
+static int
+put_table(const struct page_table *p, FILE *out)
+{
+	struct table *t = table_open(p->name);
+	struct verdicts v = {0};
+	char *rows = NULL;
+	size_t n;
+	FILE *body;
 	int r;
 
 	if (!t)
 		return -1;
-	fputs("<section class=\"all\"><h2>", out);
-	escape_xml(out, v->name);
-	fputs("</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\">"
-	      "<table>\n",
-	      out);
-	r = put_rows(t, out);
-	fputs("</table></div>\n</section>\n", out);
+	body = open_memstream(&rows, &n);
+	r = body ? put_rows(t, &v, body) : err_set("%s: no memory", p->name);
+	if (body)
+		fclose(body);
+	escape_into(out, "<section class=\"table\"><h2>", last_two(p->name), "</h2>\n");
+	put_verdicts(&v, out);
+	fprintf(out,
+		"<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\">"
+		"<table>\n%s</table></div>\n</section>\n",
+		rows ? rows : "");
+	free(rows);
 	table_close(t);
 	return r;
 }
@@ -284,10 +372,9 @@ put_table(const struct page_table *v, FILE *out)
 /* --- the life of experts, to be played --- */
 
 static const char stage[] =
-	"<section id=\"life\" class=\"all\" aria-labelledby=\"life-title\">\n"
+	"<section id=\"life\" aria-labelledby=\"life-title\">\n"
 	"<h2 id=\"life-title\">The experts at work</h2>\n"
-	"<p class=\"about\">A cell is an expert, as large as its load; a line joins it to its "
-	"parent. "
+	"<p class=\"about\">A cell is an expert, its area the load; its colour tells how it fares. "
 	"A solid ring that appears for a moment is a birth, a dashed one a death.</p>\n"
 	"<div class=\"tiles\">"
 	"<div><b data-tile=\"step\"></b><span>step</span></div>"
@@ -295,31 +382,27 @@ static const char stage[] =
 	"<div><b data-tile=\"living\"></b><span>living</span></div>"
 	"<div><b data-tile=\"births\"></b><span>births</span></div>"
 	"<div><b data-tile=\"deaths\"></b><span>deaths</span></div>"
-	"<div><b data-tile=\"replaced\"></b><span>replaced</span></div>";
-
-static const char controls[] =
-	"</div>\n<div class=\"stage\"><div>\n"
-	"<canvas id=\"cells\" role=\"img\" aria-label=\"Experts\"></canvas>\n"
+	"<div><b data-tile=\"replaced\"></b><span>replaced</span></div>"
+	"<div hidden><b data-tile=\"phi\"></b><span>Phi, diversity</span></div>"
+	"</div>\n<div class=\"stage\"><div class=\"field\">\n"
+	"<canvas id=\"cells\" tabindex=\"0\" role=\"img\" aria-label=\"Experts\"></canvas>\n"
 	"<canvas id=\"track\" role=\"img\" aria-label=\"Loss by step; the line is the step shown\">"
 	"</canvas>\n</div>\n"
 	"<ul id=\"log\" tabindex=\"0\" aria-label=\"Events\"></ul></div>\n"
 	"<div class=\"tools\"><button type=\"button\" id=\"play\">Play</button>"
 	"<button type=\"button\" id=\"reset\">Reset</button>"
+	"<label for=\"scrub\" class=\"unseen\">Step</label>"
+	"<input type=\"range\" id=\"scrub\" min=\"0\" max=\"0\" value=\"0\">"
 	"<label for=\"speed\">Speed</label><select id=\"speed\"><option value=\"1\">1</option>"
 	"<option value=\"4\" selected>4</option><option value=\"15\">15</option>"
 	"<option value=\"60\">60</option></select>"
-	"<label for=\"scrub\" class=\"unseen\">Step</label>"
-	"<input type=\"range\" id=\"scrub\" min=\"0\" max=\"0\" value=\"0\">";
+	"<label for=\"links\">Lines</label><select id=\"links\"><option value=\"\">none</option>"
+	"<option value=\"up\">to parents</option>"
+	"<option value=\"near\">to the nearest key</option></select>";
 
 static const char legend[] =
-	"</div>\n<div class=\"key\">"
-	"<span><i style=\"background:var(--healthy)\"></i>healthy</span>"
-	"<span><i style=\"background:var(--over)\"></i>overloaded: more than 2 fair shares</span>"
-	"<span><i style=\"background:var(--starved)\"></i>unfit: below the threshold; or starved: "
-	"less "
-	"than a quarter of a fair share</span>"
-	"<span><i style=\"background:var(--newborn)\"></i>newborn</span>"
-	"<span><i class=\"ring\"></i>a fair share or more</span></div>\n"
+	"</div>\n<p class=\"key\" id=\"states\"></p>\n"
+	"<p class=\"unseen\" id=\"cell\" aria-live=\"polite\"></p>\n"
 	"<details id=\"now\"><summary>The experts as a table</summary><div class=\"scroll\" "
 	"tabindex=\"0\" role=\"region\" aria-label=\"Experts at this step\"></div></details>\n";
 
@@ -327,29 +410,22 @@ static void
 put_life(const struct page *p, FILE *out)
 {
 	const struct life *l = &p->runs->life[0];
+	struct frames_mark mark;
 
-	if (!p->live && !l->times)
+	if (!p->runs->n || (!p->live && !l->times))
 		return;
 	fputs(stage, out);
-	if (sheet_numbers(&l->sheet[LIFE_LAYERS], "phi_diversity"))
-		fputs("<div><b data-tile=\"phi\"></b><span>Phi, diversity</span></div>", out);
-	fputs(controls, out);
 	if (p->live)
 		fputs("<button type=\"button\" id=\"follow\" aria-pressed=\"true\">Follow</button>"
 		      "<span id=\"state\" role=\"status\">connecting</span>",
 		      out);
 	fputs(legend, out);
-	if (p->runs->n > 1 || p->baseline) {
-		fputs("<p class=\"note\">Of the run ", out);
-		escape_xml(out, l->name);
-		if (p->baseline) {
-			fputs("; the dashed line is the loss of ", out);
-			escape_xml(out, p->baseline->name);
-		}
-		fputs(".</p>\n", out);
-	}
+	if (p->runs->n > 1)
+		escape_into(out, "<p class=\"note\">Of the first run, ", life_label(l), ".</p>\n");
+	if (p->baseline)
+		escape_into(out, "<p class=\"note\">The dashed line is the loss of ",
+			    life_label(p->baseline), ".</p>\n");
 	if (!p->live) {
-		struct frames_mark mark;
 		fputs("<script type=\"application/json\" id=\"frames\">", out);
 		frames_all(l, p->baseline, false, &mark, out);
 		fputs("</script>\n", out);
@@ -372,59 +448,62 @@ put_head(const struct page *p, FILE *out)
 		"<meta name=\"generator\" content=\"moe-view %s\">\n<link rel=\"icon\" "
 		"href=\"data:,\">\n<title>",
 		p->live ? "; connect-src 'self'" : "", MOE_VERSION);
-	escape_xml(out, p->runs->life[0].name);
-	if (p->runs->n > 1)
-		fprintf(out, " and %d more", p->runs->n - 1);
+	escape_into(out, "", p->runs->n ? p->runs->group[0].name : last_two(p->table[0].name), "");
+	if (p->runs->groups > 1)
+		fprintf(out, " and %d more", p->runs->groups - 1);
 	fputs("</title>\n<style>\n", out);
 	fputs(assets_page_css, out);
 	fprintf(out, "</style>\n</head>\n<body%s>\n", p->live ? " data-live" : "");
 }
 
 static void
-put_header(const struct page *p, FILE *out)
+put_header(const struct page *p, struct figure *const *f, FILE *out)
 {
 	fputs("<header><h1>", out);
-	for (int i = 0; i < p->runs->groups && i < 4; i++) {
-		fputs(i ? ", " : "", out);
-		escape_xml(out, p->runs->group[i].name);
-	}
-	fputs(p->runs->groups > 4 ? ", …</h1>\n" : "</h1>\n", out);
-	fputs("<button type=\"button\" id=\"theme\">Theme: auto</button>\n"
-	      "<nav aria-label=\"Sections\"><a href=\"#story\">What happened</a>",
+	for (int i = 0; i < p->runs->groups && i < 4; i++)
+		escape_into(out, i ? " · " : "", p->runs->group[i].name, "");
+	fputs(!p->runs->n ? "Tables" : p->runs->groups > 4 ? " …" : "", out);
+	fputs("</h1>\n<button type=\"button\" id=\"theme\">Theme: auto</button></header>\n"
+	      "<div class=\"body\">\n<nav aria-label=\"Sections\">",
 	      out);
-	if (p->live || p->runs->life[0].times)
+	if (p->runs->n)
+		fputs("<a href=\"#story\">What happened</a>", out);
+	if (p->live || (p->runs->n && p->runs->life[0].times))
 		fputs("<a href=\"#life\">The experts at work</a>", out);
-	for (int i = 0; plot_kind(i); i++) {
-		struct figure *f = plot_make(i, p->runs);
-		if (!f->missing) {
-			fprintf(out, "<a href=\"#%s\">", f->kind);
-			escape_xml(out, f->title);
-			fputs("</a>", out);
+	for (int i = 0; f[i]; i++)
+		if (!f[i]->missing) {
+			fprintf(out, "<a href=\"#%s\">", f[i]->kind);
+			escape_into(out, "", f[i]->title, "</a>");
 		}
-		figure_free(f);
-	}
-	fputs("</nav></header>\n<main>\n", out);
+	if (p->runs->n && p->runs->life[0].recipe.n)
+		fputs("<a href=\"#recipe\">Recipe</a>", out);
+	fputs("</nav>\n<main>\n", out);
 }
 
 int
 page_write(const struct page *p, FILE *out)
 {
+	struct figure **f = make_figures(p->runs);
+	int r = 0;
+
 	put_head(p, out);
-	put_header(p, out);
+	put_header(p, f, out);
 	put_story(p->runs, out);
-	put_recipe(p->runs, out);
+	for (int i = 0; i < p->tables && r == 0; i++)
+		r = put_table(&p->table[i], out);
 	put_life(p, out);
 	fputs("<div class=\"figures\">\n", out);
-	put_figures(p->runs, out);
+	put_figures(f, out);
 	fputs("</div>\n", out);
-	for (int i = 0; i < p->tables; i++)
-		if (put_table(&p->table[i], out) < 0)
-			return -1;
+	put_list(p->runs, recipe, "recipe", "Recipe", out);
+	put_list(p->runs, environment, "environment", "Environment", out);
 	fprintf(out,
-		"</main>\n<footer class=\"soft\"><p>Drawn by moe-view %s.</p></footer>\n<script>\n",
+		"</main>\n</div>\n<footer class=\"soft\"><p>Drawn by moe-view %s.</p></footer>\n"
+		"<script>\n",
 		MOE_VERSION);
 	fputs(assets_page_js, out);
 	fputs(assets_life_js, out);
 	fputs("</script>\n</body>\n</html>\n", out);
-	return 0;
+	drop_figures(f);
+	return r;
 }

@@ -37,8 +37,10 @@ const nearest = (x, step) => {
 	}
 	return lo > 0 && step - x[lo - 1] <= x[lo] - step ? lo - 1 : lo;
 };
-const range = (s, i) => s.lo && s.lo[i] != null && s.look !== "bars" && s.look !== "spans" ?
+const range = (s, i) => s.lo && s.lo[i] != null && !/bars|spans|ribbons/.test(s.look) ?
 	` (${number(s.lo[i])} to ${number(s.hi[i])})` : "";
+
+const column = (h, c) => h.middle ? (h.x[c] + h.x[c + 1]) / 2 : h.x[c + 1];
 
 const rows = data => {
 	const out = [["panel", "series", "step", "value", "low", "high", "label"]];
@@ -50,7 +52,7 @@ const rows = data => {
 		h?.name.forEach((name, r) => {
 			for (let c = 0; c + 1 < h.x.length; c++) {
 				const v = h.v[r * (h.x.length - 1) + c];
-				if (v != null) out.push([p.title, name, h.x[c + 1], v]);
+				if (v != null) out.push([p.title, name, column(h, c), v]);
 			}
 		});
 	}
@@ -65,9 +67,20 @@ const save = (name, text) => {
 	setTimeout(() => URL.revokeObjectURL(a.href), 1000);
 };
 
-/* What stands at a step of a panel, and (dots, lives, cells) at a height of it. */
-const tell = (panel, step, y, tall) => {
-	const lines = [`step ${number(Math.round(step))}`];
+/* How far down a ribbon is at x: level at both ends, a cubic between them. */
+const ribbon = (lo, hi, x) => {
+	let a = 0, b = 1;
+	for (let i = 0; i < 20; i++) {
+		const t = (a + b) / 2;
+		if (1.5 * t * (1 - t) + t ** 3 < x) a = t;
+		else b = t;
+	}
+	return lo + (hi - lo) * a * a * (3 - 2 * a);
+};
+
+/* What stands at an x of a panel, and (dots, lives, cells, ribbons) at a height of it. */
+const tell = (axis, panel, step, y, tall) => {
+	const lines = axis ? [`${axis} ${number(Math.round(step))}`] : [];
 	const h = panel.heat;
 	if (h) {
 		const n = h.x.length - 1, r = Math.floor(y * h.name.length);
@@ -75,8 +88,9 @@ const tell = (panel, step, y, tall) => {
 		if (c < 0) c = n - 1;
 		const at = (panel.sorted || [...h.name.keys()])[Math.min(Math.max(r, 0), h.name.length - 1)];
 		const v = h.v[at * n + c];
-		return `expert ${h.name[at]}, step ${number(h.x[c + 1])}\n` +
-			(v == null ? "not alive" : `${number(v)} fair shares`);
+		return (h.middle ? `slots ${h.name[at]} and ${h.name[c]}\n` :
+			`expert ${h.name[at]}, ${axis} ${number(column(h, c))}\n`) +
+			(v == null ? h.middle ? "the same" : "not alive" : `${number(v)} ${h.unit}`);
 	}
 	for (const s of panel.series) {
 		if (!s.x.length) continue;
@@ -85,10 +99,22 @@ const tell = (panel, step, y, tall) => {
 				if (Math.abs(s.y[i] - y) < .5 && step >= x && step <= s.hi[i])
 					lines.push(s.label[i]);
 			});
+		} else if (s.look === "ribbons") {
+			s.x.forEach((x, i) => {
+				const top = ribbon(s.lo[i], s.hi[i], step);
+				if (step >= 0 && step <= 1 && y >= top && y <= top + s.y[i])
+					lines.push(`${s.label[i]}: ${number(s.y[i])}`);
+			});
+		} else if (s.look === "bars" && s.label) {
+			s.x.forEach((x, i) => {
+				if (Math.abs(x - step) < .03 && y >= s.lo[i] && y <= s.hi[i])
+					lines.push(`${s.label[i]}: ${number(s.y[i])}`);
+			});
 		} else if (s.look === "dots" && s.label) {
 			s.x.forEach((x, i) => {
 				if (Math.abs(x - step) < tall.near && Math.abs(s.y[i] - y) < tall.y)
-					lines.push(`${s.label[i]}: ${number(s.y[i])} at ${number(x)}${range(s, i)}`);
+					lines.push(axis ? `${s.label[i]}: ${number(s.y[i])} at ${number(x)}${range(s, i)}` :
+						s.label[i]);
 			});
 		} else {
 			const i = nearest(s.x, step);
@@ -96,7 +122,7 @@ const tell = (panel, step, y, tall) => {
 				lines.push(`${s.name || "value"}: ${number(s.y[i])}${range(s, i)}`);
 		}
 	}
-	return lines.length > 14 ? lines.slice(0, 14).join("\n") + "\n…" : lines.join("\n");
+	return lines.length > 14 ? lines.slice(0, 14).join("\n") + "\n…" : lines.join("\n") || "nothing here";
 };
 
 const chart = (box, data, say) => {
@@ -119,12 +145,12 @@ const chart = (box, data, say) => {
 		const b = place[k], panel = data.panels[k];
 		const y = panel.heat ? high : b.hi - high * (b.hi - b.lo);
 		const px = b.x + (step - from) / (to - from) * b.w;
-		const text = tell(panel, step, y,
+		const text = tell(data.axis, panel, step, y,
 			{near: (to - from) / 60, y: Math.abs(b.hi - b.lo) * 12 / b.h});
 		const scale = box.clientWidth / svg.viewBox.baseVal.width;
 		cross.forEach((l, i) => l.setAttribute("d",
 			`M${px} ${place[i].y}v${place[i].h}` +
-			(i === k && (panel.heat || high !== .5) ? `M${b.x} ${b.y + high * b.h}h${b.w}` : "")));
+			(i === k && (panel.heat || !data.axis || high !== .5) ? `M${b.x} ${b.y + high * b.h}h${b.w}` : "")));
 		tip.textContent = text;
 		tip.hidden = false;
 		const left = px * scale + 14;
@@ -140,7 +166,7 @@ const chart = (box, data, say) => {
 	svg.addEventListener("pointermove", e => {
 		const r = svg.getBoundingClientRect(), scale = svg.viewBox.baseVal.width / r.width;
 		const x = (e.clientX - r.left) * scale, y = (e.clientY - r.top) * scale;
-		k = place.findIndex(b => y < b.y + b.h);
+		k = place.findIndex(b => y < b.y + b.h && (!data.square || x < b.x + b.w + 8));
 		if (k < 0) k = place.length - 1;
 		const b = place[k];
 		if (x < b.x - 4 || x > b.x + b.w + 4) return hide();
@@ -159,7 +185,7 @@ const chart = (box, data, say) => {
 		else if (up) {
 			const panel = data.panels[k], n = panel.heat ? panel.heat.name.length :
 				panel.series.some(s => s.look === "spans") ?
-					Math.abs(place[k].hi - place[k].lo) : 1;
+					Math.abs(place[k].hi - place[k].lo) : data.axis ? 1 : 40;
 			high += up / n;
 			if (high < 0 || high >= 1) {
 				k = (k + up + place.length) % place.length;
@@ -231,6 +257,27 @@ const figure = section => {
 	$(".sort", section)?.addEventListener("change", e => sort(section, data, +e.target.value));
 };
 const figures = () => $$("section.figure").forEach(figure);
-window.moe = {figures, number, make, $, $$, read};
+
+/* --- where the reader is --- */
+
+const contents = $("nav");
+const mark = () => {
+	const here = $$("main section[id]").filter(s => s.getBoundingClientRect().top < innerHeight / 3).pop();
+	for (const a of $$("a", contents))
+		if (here && a.hash === "#" + here.id) a.setAttribute("aria-current", "true");
+		else a.removeAttribute("aria-current");
+};
+/* Figures come and go while a run is young. */
+const list = () => {
+	contents.replaceChildren(...$$("main section[id] > h2").map(h => {
+		const a = make("a", h.textContent);
+		a.href = "#" + h.parentNode.id;
+		return a;
+	}));
+	mark();
+};
+addEventListener("scroll", mark, {passive: true});
+mark();
+window.moe = {figures, list, number, make, $, $$, read};
 figures();
 })();

@@ -2,33 +2,22 @@
 #include "base/mem.h"
 #include "view/curve.h"
 #include "view/folk.h"
+#include "view/ties.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- groups --- */
 
-static const char *
-base_name(const char *path)
-{
-	const char *end = path + strlen(path), *s;
-
-	while (end > path && end[-1] == '/')
-		end--;
-	for (s = end; s > path && s[-1] != '/'; s--)
-		;
-	return s;
-}
-
 /* What the names of a group's runs begin with, without the seed and what separates it. */
 static char *
 group_name(const struct plot_group *g, const struct life *life)
 {
-	char *name = mem_copy(base_name(life[g->run[0]].name)), *whole;
-	size_t n = strcspn(name, "/");
+	char *name = mem_copy(life_label(&life[g->run[0]])), *whole;
+	size_t n = strlen(name);
 
 	for (int i = 1; i < g->n; i++) {
-		const char *other = base_name(life[g->run[i]].name);
+		const char *other = life_label(&life[g->run[i]]);
 		size_t same = 0;
 		while (same < n && other[same] == name[same])
 			same++;
@@ -39,7 +28,7 @@ group_name(const struct plot_group *g, const struct life *life)
 	name[n] = 0;
 	if (g->n == 1)
 		return name;
-	whole = mem_text("%s (%d seeds)", n ? name : base_name(life[g->run[0]].name), g->n);
+	whole = mem_text("%s (%d seeds)", n ? name : life_label(&life[g->run[0]]), g->n);
 	free(name);
 	return whole;
 }
@@ -88,11 +77,10 @@ add_escapes(struct figure *f, const struct life *l)
 			figure_mark(f, "escape", before = step[i]);
 }
 
-/* Phases are those of the first run. */
-static struct figure *
-begin(const struct plot_runs *r, const char *kind, const char *title, const char *about)
+/* The axis of steps with what it is divided into: phases are those of the first run. */
+static void
+add_steps(struct figure *f, const struct plot_runs *r)
 {
-	struct figure *f = figure_new(kind, title, about);
 	const struct life *l = &r->life[0];
 
 	for (int i = 0; i < r->n; i++)
@@ -104,7 +92,6 @@ begin(const struct plot_runs *r, const char *kind, const char *title, const char
 			    i + 1 < l->phases ? l->phase[i].to : f->to, l->phase[i].color);
 	if (r->groups == 1)
 		add_escapes(f, l);
-	return f;
 }
 
 static const char *
@@ -211,9 +198,9 @@ validated(const struct life *l, const char *column)
 	if (*named)
 		return mem_text("validation, %s", named + 1);
 	for (int pass = 0; pass < 2; pass++)
-		for (int i = 0; i < l->options; i++) {
-			const char *kind = pass ? "train " : "val ", *v = l->option[i].value;
-			if (strcmp(l->option[i].name, "made-of") ||
+		for (int i = 0; i < l->recipe.n; i++) {
+			const char *kind = pass ? "train " : "val ", *v = l->recipe.v[i].value;
+			if (strcmp(l->recipe.v[i].name, "made-of") ||
 			    strncmp(v, kind, strlen(kind)) ||
 			    (pass && (!held || !strcmp(held, "0"))))
 				continue;
@@ -249,19 +236,15 @@ add_validations(struct figure *f, const struct plot_runs *r)
 			add_column(f, &f->panel[f->panels - 1], r, &r->group[i], &w);
 		}
 		if (r->groups > 1 && !f->panel[f->panels - 1].n)
-			f->panels--, free(f->panel[f->panels].title);
+			figure_drop(f);
 		color++;
 		free(name);
 	}
 }
 
-static struct figure *
-loss(const struct plot_runs *r)
+static void
+loss(struct figure *f, const struct plot_runs *r)
 {
-	struct figure *f =
-		begin(r, "loss", "Loss",
-		      "Mean cross-entropy per token, in nats: lower is better. Shades tell which "
-		      "text the model learnt from; dashed lines mark the shifts.");
 	struct figure_panel *p =
 		figure_panel(f, r->groups > 1 ? "training loss" : "loss (nats per token)", 240);
 	bool any = false;
@@ -275,7 +258,17 @@ loss(const struct plot_runs *r)
 	add_validations(f, r);
 	if (!any)
 		lacks(f, &r->life[0], LIFE_LOSS, "loss");
-	return f;
+}
+
+/* Whether all there is in a panel is zero. */
+static bool
+is_zero(const struct figure_panel *p)
+{
+	for (int i = 0; i < p->n; i++)
+		for (long k = 0; k < p->series[i].n; k++)
+			if (p->series[i].y[k] != 0)
+				return false;
+	return p->n > 0;
 }
 
 /* Columns of a table, a panel each, with a curve for each layer or, of many groups, each group. */
@@ -284,6 +277,7 @@ add_panels(struct figure *f, const struct plot_runs *r, enum life_table t,
 	   const char *const (*list)[2], double height)
 {
 	const int layers = t == LIFE_LAYERS && r->groups == 1 ? r->life[0].layers : 1;
+	char *zero = NULL;
 
 	for (int k = 0; list[k][0]; k++) {
 		struct figure_panel *p = figure_panel(f, list[k][1], height);
@@ -302,15 +296,24 @@ add_panels(struct figure *f, const struct plot_runs *r, enum life_table t,
 				add_column(f, p, r, &r->group[i], &w);
 				free(name);
 			}
-		if (!p->n)
-			f->panels--, free(p->title);
+		if (is_zero(p)) {
+			char *all =
+				mem_text("%s%s%s", zero ? zero : "", zero ? ", " : "", list[k][1]);
+			free(zero);
+			zero = all;
+		}
+		if (!p->n || is_zero(p))
+			figure_drop(f);
 	}
+	if (zero)
+		figure_note(f, "Zero throughout: %s.", zero);
+	free(zero);
 	if (!f->panels)
 		lacks(f, &r->life[0], t, list[0][0]);
 }
 
-static struct figure *
-terms(const struct plot_runs *r)
+static void
+terms(struct figure *f, const struct plot_runs *r)
 {
 	static const char *const list[][2] = {{"load_balance_weighted", "load balance, weighted"},
 					      {"z_weighted", "z loss, weighted"},
@@ -321,16 +324,12 @@ terms(const struct plot_runs *r)
 					      {"grad_norm", "norm of the gradient"},
 					      {"lr", "learning rate"},
 					      {NULL, NULL}};
-	struct figure *f = begin(r, "terms", "Terms of the loss and the gradient",
-				 "What is added to the loss before it is minimised, times its "
-				 "weight; the norm of the whole gradient before it is clipped.");
 
 	add_panels(f, r, LIFE_LOSS, list, 80);
-	return f;
 }
 
-static struct figure *
-routing(const struct plot_runs *r)
+static void
+routing(struct figure *f, const struct plot_runs *r)
 {
 	static const char *const list[][2] = {
 		{"balance", "balance (1 is even)"},
@@ -344,11 +343,8 @@ routing(const struct plot_runs *r)
 		{"phi_integration", "Phi, integration"},
 		{"coactivation", "most frequent pair, share of tokens"},
 		{NULL, NULL}};
-	struct figure *f =
-		begin(r, "routing", "Routing", "How evenly each layer uses its experts.");
 
 	add_panels(f, r, LIFE_LAYERS, list, 80);
-	return f;
 }
 
 /* --- population --- */
@@ -368,7 +364,7 @@ living(const struct life *l, int layer)
 	return c;
 }
 
-/* How many of a kind there were up to each step. */
+/* How many of a kind there were up to each step; who is merged dies, too. */
 static struct curve
 total(const struct life *l, const char *event)
 {
@@ -379,7 +375,8 @@ total(const struct life *l, const char *event)
 
 	curve_add(&c, 0, 0);
 	for (long i = 0; step && i < s->rows; i++)
-		if (!strcmp(sheet_word(s, "event", i), event))
+		if (!strcmp(sheet_word(s, "event", i), event) ||
+		    (!strcmp(event, "death") && !strcmp(sheet_word(s, "event", i), "merge")))
 			curve_add(&c, step[i], ++n);
 	curve_add(&c, l->last, n);
 	return c;
@@ -445,13 +442,9 @@ add_totals(struct figure *f, struct figure_panel *p, const struct plot_runs *r, 
 	free(c);
 }
 
-static struct figure *
-population(const struct plot_runs *r)
+static void
+population(struct figure *f, const struct plot_runs *r)
 {
-	struct figure *f =
-		begin(r, "population", "Population",
-		      "How many experts live, and how many have been born and have died since the "
-		      "beginning. A replacement is a death and a birth.");
 	const struct life *l = &r->life[0];
 	struct figure_panel *p;
 
@@ -471,7 +464,6 @@ population(const struct plot_runs *r)
 		free(f->missing);
 		f->missing = NULL;
 	}
-	return f;
 }
 
 /* --- events --- */
@@ -661,16 +653,14 @@ add_strip(struct figure *f, const struct life *l)
 	}
 }
 
-static struct figure *
-events(const struct plot_runs *r)
+static void
+events(struct figure *f, const struct plot_runs *r)
 {
-	struct figure *f = begin(r, "events", "Births, deaths and replacements",
-				 "What happened to experts, and when.");
 	const struct life *l = &r->life[0];
 
 	if (!l->sheet[LIFE_EVENTS].columns || !sheet_numbers(&l->sheet[LIFE_EVENTS], "step")) {
 		lacks(f, l, LIFE_EVENTS, "event");
-		return f;
+		return;
 	}
 	for (int i = 0; i < r->groups; i++)
 		add_bars(f, r, &r->group[i]);
@@ -681,90 +671,65 @@ events(const struct plot_runs *r)
 	if (r->n > r->groups)
 		f->note = mem_copy("Counts are means of the seeds; whiskers reach one standard "
 				   "deviation of them on each side.");
-	return f;
 }
 
 /* --- kinds --- */
 
-static struct figure *
-of_experts(const struct plot_runs *r, const char *kind, const char *title, const char *about,
-	   void (*draw)(struct figure *, const struct life *))
-{
-	struct plot_runs one = {.n = 1, .life = r->life, .groups = 1};
-	struct figure *f = begin(&one, kind, title, about);
-
-	if (!r->life[0].experts)
-		lacks(f, &r->life[0], LIFE_EXPERTS, "expert");
-	else
-		draw(f, &r->life[0]);
-	if (r->n > 1) {
-		char *note = mem_text("Of the first run, %s.%s%s", r->life[0].name,
-				      f->note ? " " : "", f->note ? f->note : "");
-		free(f->note);
-		f->note = note;
-	}
-	return f;
-}
-
-static struct figure *
-experts(const struct plot_runs *r)
-{
-	return of_experts(r, "experts", "Use of each expert",
-			  "A row is an expert, from its birth to its death; the darker, the more "
-			  "tokens it serves. 1 is the fair share of its layer.",
-			  folk_use);
-}
-
-static struct figure *
-fitness(const struct plot_runs *r)
-{
-	return of_experts(r, "fitness", "Fitness of each expert",
-			  "Effective fitness: what the market compares. A line begins with a birth "
-			  "and ends with a death; who stays below the threshold is replaced.",
-			  folk_fitness);
-}
-
-static struct figure *
-vitality(const struct plot_runs *r)
-{
-	return of_experts(r, "vitality", "Vitality of each expert",
-			  "What the living policy keeps of each expert's load.", folk_vitality);
-}
-
-static struct figure *
-tiers(const struct plot_runs *r)
-{
-	return of_experts(r, "tiers", "Load of the tiers",
-			  "Each tier's share of the tokens of its layer.", folk_tiers);
-}
-
-static struct figure *
-family(const struct plot_runs *r)
-{
-	return of_experts(r, "family", "Families",
-			  "A line is an expert's life; it hangs from its parent's. A cross ends "
-			  "who was replaced, a triangle who died otherwise.",
-			  folk_family);
-}
-
-static const struct {
-	const char *name, *what;
-	struct figure *(*make)(const struct plot_runs *);
+static const struct kind {
+	const char *name, *title, *about;
+	/* One of: of all runs; of the first run's experts, by step; of what it has besides. */
+	void (*runs)(struct figure *, const struct plot_runs *);
+	void (*folk)(struct figure *, const struct life *);
+	void (*ties)(struct figure *, const struct life *);
 } kinds[] = {
-	{"loss", "training and validation loss", loss},
-	{"events", "births, deaths, replacements by step, phase and layer", events},
-	{"population", "how many live, were born, have died", population},
-	{"experts", "heat map of the load of each expert", experts},
-	{"fitness", "effective fitness of each expert", fitness},
-	{"vitality", "vitality of each expert", vitality},
-	{"family", "who descends from whom", family},
-	{"tiers", "load of each tier", tiers},
-	{"routing", "balance, Gini coefficient, entropy of each layer", routing},
-	{"terms", "weighted terms of the loss, norm of the gradient", terms},
+	{"loss", "Loss",
+	 "Mean cross-entropy per token, in nats: lower is better. Shades tell which text the model "
+	 "learnt from; dashed lines mark the shifts.",
+	 .runs = loss},
+	{"events", "Births, deaths and replacements", "What happened to experts, and when.",
+	 .runs = events},
+	{"population", "Population",
+	 "How many experts live, and how many have been born and have died since the beginning. A "
+	 "replacement is a death and a birth.",
+	 .runs = population},
+	{"experts", "Use of each expert",
+	 "A row is an expert, from its birth to its death; the darker, the more tokens it serves. "
+	 "1 is the fair share of its layer.",
+	 .folk = folk_use},
+	{"fitness", "Fitness of each expert",
+	 "Effective fitness: what the market compares. A line begins with a birth and ends with a "
+	 "death; who stays below the threshold is replaced.",
+	 .folk = folk_fitness},
+	{"vitality", "Vitality of each expert",
+	 "What the living policy keeps of each expert's load: 0.5 is average.",
+	 .folk = folk_vitality},
+	{"family", "Families",
+	 "A line is an expert's life; it hangs from its parent's. A cross ends who was replaced, a "
+	 "triangle who died otherwise.",
+	 .folk = folk_family},
+	{"tiers", "Load of the tiers", "Each tier's share of the tokens of its layer.",
+	 .folk = folk_tiers},
+	{"flow", "First and second choices",
+	 "Left, whom tokens chose first; right, whom second; a ribbon is as wide as its share of "
+	 "the tokens.",
+	 .ties = ties_flow},
+	{"web", "Who works together",
+	 "How often two slots serve the same token; 1 is what each pair would have if all were as "
+	 "frequent. Columns are in the order of the rows.",
+	 .ties = ties_pairs},
+	{"map", "Map of the keys",
+	 "Experts whose keys point the same way are near each other: the router can hardly tell "
+	 "them apart.",
+	 .ties = ties_map},
+	{"routing", "Routing", "How evenly each layer uses its experts.", .runs = routing},
+	{"terms", "Terms of the loss and the gradient",
+	 "What is added to the loss before it is minimised, times its weight; the norm of the "
+	 "whole gradient before it is clipped.",
+	 .runs = terms},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
-const char plot_kinds[] =
-	"loss|events|population|experts|fitness|vitality|family|tiers|routing|terms";
+const char plot_kinds[] = "loss|events|population|experts|fitness|vitality|family|tiers|flow|web|"
+			  "map|routing|terms";
 
 const char *
 plot_kind(int i)
@@ -772,14 +737,33 @@ plot_kind(int i)
 	return i < KINDS ? kinds[i].name : NULL;
 }
 
-const char *
-plot_what(int i)
+static void
+draw_first(const struct kind *k, struct figure *f, const struct plot_runs *r)
 {
-	return kinds[i].what;
+	const struct life *l = &r->life[0];
+
+	if (k->ties)
+		k->ties(f, l);
+	else if (!l->experts)
+		lacks(f, l, LIFE_EXPERTS, "expert");
+	else
+		k->folk(f, l);
+	if (r->n > 1)
+		figure_note(f, "Of the first run, %s.", life_label(l));
 }
 
 struct figure *
 plot_make(int kind, const struct plot_runs *r)
 {
-	return kinds[kind].make(r);
+	const struct kind *k = &kinds[kind];
+	struct figure *f = figure_new(k->name, k->title, k->about);
+	const struct plot_runs one = {.n = 1, .life = r->life, .groups = 1};
+
+	if (!k->ties)
+		add_steps(f, k->runs ? r : &one);
+	if (k->runs)
+		k->runs(f, r);
+	else
+		draw_first(k, f, r);
+	return f;
 }

@@ -30,9 +30,8 @@ struct plot_runs {
 void plot_runs(struct plot_runs *r, const struct life *life, int n);
 void plot_runs_free(struct plot_runs *r);
 
-/* The kinds of figures, in the order of a page: a name and what it shows; NULL beyond the last. */
+/* The kinds of figures by name, in the order of a page; NULL beyond the last. */
 const char *plot_kind(int i);
-const char *plot_what(int i);
 /* "loss|terms|...": for a table of options. */
 extern const char plot_kinds[];
 /* Freed by figure_free; what it lacks is said in it (missing, note). */

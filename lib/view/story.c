@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FIGURES = 7 };
+enum { LAST_LOSS = 2, FIGURES = 7 };
 struct figures {
 	double v[FIGURES]; /* last step, first and last loss, living, births, deaths, replaced */
 };
@@ -78,23 +78,122 @@ figures_of(const struct life *l)
 /* --- sentences --- */
 
 static const char *
-several(int n)
+several(long n)
 {
 	return n == 1 ? "" : "s";
+}
+
+/* An option's value, if it is the same in all runs. */
+static const char *
+common(const struct plot_runs *r, const char *name)
+{
+	const char *v = life_option(&r->life[0], name);
+
+	for (int i = 1; v && i < r->n; i++) {
+		const char *other = life_option(&r->life[i], name);
+		if (!other || strcmp(v, other))
+			return NULL;
+	}
+	return v;
+}
+
+static bool
+is(const char *s, const char *what)
+{
+	return s && !strcmp(s, what);
+}
+
+/* What it was made of, as far as the recipes say so, and alike. */
+static void
+lede_model(const struct plot_runs *r, FILE *out)
+{
+	const char *layers = common(r, "layers"), *experts = common(r, "experts");
+	const char *k = common(r, "top-k"), *vocab = common(r, "vocab");
+	const bool lm = is(common(r, "task"), "lm"), bytes = is(vocab, "256");
+	const char *token = !lm ? "sample" : bytes ? "byte" : "token";
+
+	if (lm && layers)
+		escape_into(out, "A language model of ", layers,
+			    is(layers, "1") ? " layer" : " layers");
+	else
+		fputs(lm ? "A language model" : "A classifier", out);
+	fprintf(out, " learnt to %s.",
+		lm ? bytes ? "predict a text's next byte" : "predict a text's next token"
+		   : "tell classes apart");
+	if (!experts || !k || is(experts, "0") || is(common(r, "dense"), "1"))
+		return;
+	fprintf(out, " In each layer a router sends every %s to ", token);
+	escape_into(out, "", k, strchr(experts, ',') ? " of its <em>experts</em> (" : " of ");
+	escape_into(out, "", experts,
+		    strchr(experts, ',') ? " of them, layer by layer)" : " <em>experts</em>");
+	fputs(", small networks of which only those chosen compute.", out);
+}
+
+static void
+lede_lifecycle(const struct plot_runs *r, FILE *out)
+{
+	const char *kind = common(r, "lifecycle"), *interval = common(r, "interval");
+
+	if (is(kind, "market")) {
+		escape_into(
+			out, " Every ", interval ? interval : "few",
+			" steps a <em>market</em> compares what each expert serves with what it "
+			"costs; the least fit of a layer may give way to a newborn.");
+	} else if (is(kind, "living")) {
+		escape_into(out, " Every ", interval ? interval : "few",
+			    " steps overloaded experts may divide, and starved ones die.");
+	} else if (is(kind, "none")) {
+		fputs(" The experts are the same from beginning to end.", out);
+	}
+}
+
+/* Names of the options in which runs differ, without those that make no group. */
+static int
+put_differences(const struct plot_runs *r, FILE *out)
+{
+	const struct life_list *first = &r->life[0].recipe;
+	int n = 0;
+
+	for (int i = 0; i < first->n; i++) {
+		const char *name = first->v[i].name;
+		if (!life_counts(name) || common(r, name) ||
+		    life_option(&r->life[0], name) != first->v[i].value)
+			continue;
+		escape_into(out, n++ ? ", " : "; the recipes differ in ", name, "");
+	}
+	return n;
+}
+
+void
+story_lede(const struct plot_runs *r, FILE *out)
+{
+	fputs("<p class=\"lede\">", out);
+	if (r->n > 1) {
+		fprintf(out, "%d runs", r->n);
+		if (r->groups < r->n)
+			fprintf(out, " of %d recipe%s", r->groups, several(r->groups));
+		put_differences(r, out);
+		fputs(". ", out);
+	}
+	if (r->life[0].recipe.n) {
+		lede_model(r, out);
+		lede_lifecycle(r, out);
+	} else if (r->n == 1) {
+		escape_into(out, "What ", life_label(&r->life[0]), " tells of a run.");
+	}
+	fputs("</p>\n", out);
 }
 
 static void
 tell_texts(const struct life *l, FILE *out)
 {
-	fprintf(out, "<li>%.0f steps", l->last);
+	fprintf(out, "<li>It learnt for <b>%.0f</b> steps", l->last);
 	for (int i = 0; i < l->phases; i++) {
 		if (!*l->phase[i].domain)
 			continue;
-		fputs(i ? ", then <b>" : " on <b>", out);
-		escape_xml(out, l->phase[i].domain);
-		fputs("</b>", out);
+		escape_into(out, i ? ", then <b>" : ", from <b>", l->phase[i].domain, "</b>");
 		if (i)
-			fprintf(out, " from step %.0f", l->phase[i].from);
+			fprintf(out, " (after step %.0f)", l->phase[i].from);
 	}
 	fputs(".</li>\n", out);
 }
@@ -159,6 +258,21 @@ tell_shift(const struct life *l, int i, FILE *out)
 	fputs("</li>\n", out);
 }
 
+/* How often a newborn took the place of who died, in all and in each phase. */
+static void
+tell_replaced(const struct life *l, int n, FILE *out)
+{
+	fprintf(out, "<li><b>%d</b> time%s an expert died and a newborn took its place", n,
+		several(n));
+	for (int i = 0; l->phases > 1 && i < l->phases; i++) {
+		const struct deeds p = deeds(l, i ? l->phase[i].from : -1,
+					     i + 1 < l->phases ? l->phase[i].to : INFINITY);
+		fprintf(out, "%s%d", i ? ", " : ": ", p.replaced);
+		escape_into(out, " in ", *l->phase[i].domain ? l->phase[i].domain : "a phase", "");
+	}
+	fputs(".</li>\n", out);
+}
+
 static void
 tell_population(const struct life *l, FILE *out)
 {
@@ -167,30 +281,30 @@ tell_population(const struct life *l, FILE *out)
 
 	if (l->times)
 		fprintf(out,
-			"<li><b>%d</b> expert%s in %d layer%s at the first census, <b>%d</b> at "
-			"the "
-			"last.</li>\n",
+			"<li>There were <b>%d</b> expert%s in %d layer%s at first, and <b>%d</b> "
+			"at "
+			"the end.</li>\n",
 			living_at(l, 0), several(living_at(l, 0)), l->census_layers,
 			several(l->census_layers), living_at(l, l->times - 1));
 	if (!l->sheet[LIFE_EVENTS].columns)
 		return;
 	if (!d.births && !d.deaths) {
-		fputs("<li>No expert was born and none died.</li>\n", out);
+		fputs("<li>No expert was born, none died.</li>\n", out);
 		return;
 	}
 	for (int i = 0; i < l->experts; i++) {
 		born += l->expert[i].born > 0;
 		survive += l->expert[i].born > 0 && !l->expert[i].dead;
 	}
-	fprintf(out, "<li><b>%d</b> born, <b>%d</b> died, <b>%d</b> of them replaced", d.births,
-		d.deaths, d.replaced);
-	for (int i = 0; l->phases > 1 && i < l->phases; i++) {
-		const struct deeds p = deeds(l, i ? l->phase[i].from : -1,
-					     i + 1 < l->phases ? l->phase[i].to : INFINITY);
-		fprintf(out, "%s%d", i ? ", " : " (replacements by phase: ", p.replaced);
-	}
-	fprintf(out, "%s. Of %d newborn %d live at the end.</li>\n", l->phases > 1 ? ")" : "", born,
-		survive);
+	if (d.replaced)
+		tell_replaced(l, d.replaced, out);
+	if (d.births > d.replaced || d.deaths > d.replaced)
+		fprintf(out, "<li>%s<b>%d</b> expert%s born and <b>%d</b> died.</li>\n",
+			d.replaced ? "Besides, " : "", d.births - d.replaced,
+			d.births - d.replaced == 1 ? " was" : "s were", d.deaths - d.replaced);
+	if (born)
+		fprintf(out, "<li>Of the %d newborn <b>%d</b> live at the end.</li>\n", born,
+			survive);
 }
 
 /* Who has the most descendants, and who is busiest and idlest at the end. */
@@ -224,10 +338,9 @@ tell_experts(const struct life *l, FILE *out)
 	}
 	if (high >= 0 && high != low)
 		fprintf(out,
-			"<li>At the last census expert <b>%ld</b> of layer %d was busiest, with "
-			"%.2f "
-			"fair shares of its layer's tokens; expert <b>%ld</b> of layer %d had the "
-			"least, %.2f.</li>\n",
+			"<li>At the end expert <b>%ld</b> of layer %d was busiest: it served "
+			"%.2f times its fair share of the tokens. Expert <b>%ld</b> of layer %d "
+			"was idlest, with %.2f of a fair share.</li>\n",
 			l->expert[l->who[high]].id, l->expert[l->who[high]].layer, l->load[high],
 			l->expert[l->who[low]].id, l->expert[l->who[low]].layer, l->load[low]);
 }
@@ -243,68 +356,144 @@ story_tell(const struct life *l, FILE *out)
 	tell_experts(l, out);
 }
 
-/* --- table --- */
+/* --- several runs --- */
+
+/* Of a group's runs that have the figure; sd NAN with fewer than two. */
+struct spread {
+	double mean, sd;
+	int n;
+};
+
+static struct spread
+spread(const struct plot_runs *r, const struct plot_group *g, int figure)
+{
+	struct spread s = {0};
+	double square = 0;
+
+	for (int i = 0; i < g->n; i++) {
+		const double v = figures_of(&r->life[g->run[i]]).v[figure], d = v - s.mean;
+		if (isnan(v))
+			continue;
+		s.mean += d / ++s.n;
+		square += d * d * (s.n - 1) / s.n;
+	}
+	s.sd = s.n > 1 ? sqrt(square / (s.n - 1)) : NAN;
+	s.mean = s.n ? s.mean : NAN;
+	return s;
+}
+
+static bool
+same_end(const struct plot_runs *r)
+{
+	const struct life *l = &r->life[0];
+
+	for (int i = 1; i < r->n; i++)
+		if (strcmp(r->life[i].phase[r->life[i].phases - 1].domain,
+			   l->phase[l->phases - 1].domain))
+			return false;
+	return true;
+}
+
+/* Whether means are farther apart than twice the standard error of their difference. */
+static bool
+apart(const struct spread *a, const struct spread *b)
+{
+	return fabs(a->mean - b->mean) > 2 * sqrt(a->sd * a->sd / a->n + b->sd * b->sd / b->n);
+}
+
+/* Whose loss is least at the end, if all end with the same text. */
+static void
+tell_least(const struct plot_runs *r, FILE *out)
+{
+	struct spread best = {0}, next = {0};
+	int least = -1, second = -1;
+
+	for (int i = 0; i < r->groups; i++) {
+		const struct spread s = spread(r, &r->group[i], LAST_LOSS);
+		if (!s.n)
+			return;
+		if (least < 0 || s.mean < best.mean) {
+			second = least;
+			next = best;
+			least = i;
+			best = s;
+		} else if (second < 0 || s.mean < next.mean) {
+			second = i;
+			next = s;
+		}
+	}
+	if (second < 0 || !same_end(r))
+		return;
+	escape_into(out, "<li>At the end the training loss is least in <b>", r->group[least].name,
+		    "</b>, ");
+	fprintf(out, "<b>%.3f</b>; next is ", best.mean);
+	escape_into(out, "<b>", r->group[second].name, "</b>, ");
+	fprintf(out, "<b>%.3f</b> nats per token (mean of the last %d steps). %s</li>\n", next.mean,
+		STORY_LAST,
+		isnan(best.sd) || isnan(next.sd) ? "With one seed each that may be chance."
+		: apart(&best, &next)
+			? "They are farther apart than twice the standard error of the seeds."
+			: "The seeds differ by so much among themselves that this may be chance.");
+}
 
 static void
 cell(FILE *out, double v)
 {
-	if (isnan(v))
-		fputs("<td class=\"n\"></td>", out);
-	else if (v == rint(v))
-		fprintf(out, "<td class=\"n\">%.0f</td>", v);
-	else
-		fprintf(out, "<td class=\"n\">%.4g</td>", v);
+	fprintf(out, v == rint(v) ? "%.0f" : "%.4g", v);
 }
 
 static void
 summary(const struct plot_runs *r, const struct plot_group *g, FILE *out)
 {
-	double mean[FIGURES] = {0}, square[FIGURES] = {0};
+	escape_into(out, "<tr class=\"mean\"><th scope=\"row\">", g->name,
+		    "</th><td>mean ± sd</td>");
+	for (int k = 0; k < FIGURES; k++) {
+		const struct spread s = spread(r, g, k);
+		fputs("<td class=\"n\">", out);
+		if (s.n)
+			cell(out, s.mean);
+		if (s.n > 1 && s.sd > 0)
+			fprintf(out, " ± %.2g", s.sd);
+		fputs("</td>", out);
+	}
+	fputs("</tr>\n", out);
+}
 
-	for (int i = 0; i < g->n; i++) {
-		const struct figures f = figures_of(&r->life[g->run[i]]);
-		for (int k = 0; k < FIGURES; k++) {
-			const double d = f.v[k] - mean[k];
-			mean[k] += d / (i + 1);
-			square[k] += d * d * i / (i + 1);
-		}
+static void
+row(const struct life *l, FILE *out)
+{
+	const struct figures f = figures_of(l);
+	const char *seed = life_option(l, "seed");
+
+	escape_into(out, "<tr><th scope=\"row\">", life_label(l), "</th><td>");
+	escape_into(out, "", seed ? seed : "", "</td>");
+	for (int k = 0; k < FIGURES; k++) {
+		fputs("<td class=\"n\">", out);
+		if (!isnan(f.v[k]))
+			cell(out, f.v[k]);
+		fputs("</td>", out);
 	}
-	for (int sd = 0; sd < 2; sd++) {
-		fputs("<tr class=\"mean\"><th scope=\"row\">", out);
-		escape_xml(out, g->name);
-		fprintf(out, "</th><td>%s</td>", sd ? "sd" : "mean");
-		for (int k = 0; k < FIGURES; k++)
-			cell(out, sd ? sqrt(square[k] / (g->n - 1)) : mean[k]);
-		fputs("</tr>\n", out);
-	}
+	fputs("</tr>\n", out);
 }
 
 void
 story_table(const struct plot_runs *r, FILE *out)
 {
-	fputs("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Runs\"><table>\n"
-	      "<thead><tr><th scope=\"col\">run</th><th scope=\"col\">seed</th>",
-	      out);
 	static const char *const head[FIGURES] = {"steps",  "first loss", "last loss", "living",
 						  "births", "deaths",	  "replaced"};
+
+	fputs("<ul class=\"story\">\n", out);
+	tell_least(r, out);
+	fputs("</ul>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Runs\">"
+	      "<table>\n<thead><tr><th scope=\"col\">run</th><th scope=\"col\">seed</th>",
+	      out);
 	for (int k = 0; k < FIGURES; k++)
 		fprintf(out, "<th class=\"n\" scope=\"col\">%s</th>", head[k]);
 	fputs("</tr></thead>\n<tbody>\n", out);
 	for (int i = 0; i < r->groups; i++) {
 		const struct plot_group *g = &r->group[i];
-		for (int k = 0; k < g->n; k++) {
-			const struct life *l = &r->life[g->run[k]];
-			const struct figures f = figures_of(l);
-			const char *seed = life_option(l, "seed");
-			fputs("<tr><th scope=\"row\">", out);
-			escape_xml(out, l->name);
-			fputs("</th><td>", out);
-			escape_xml(out, seed ? seed : "");
-			fputs("</td>", out);
-			for (int q = 0; q < FIGURES; q++)
-				cell(out, f.v[q]);
-			fputs("</tr>\n", out);
-		}
+		for (int k = 0; k < g->n; k++)
+			row(&r->life[g->run[k]], out);
 		if (g->n > 1)
 			summary(r, g, out);
 	}

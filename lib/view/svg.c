@@ -7,12 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FONT = 11, ROW = 16, PAD = 12, BOTTOM = 36, COLORS = 8, DASHES = 6, LEGEND = 12 };
+enum { FONT = 12, ROW = 18, PAD = 12, BOTTOM = 38, COLORS = 8, DASHES = 6, LEGEND = 12 };
+/* Curves are named at their ends, in lines so high, in pictures at least so wide. */
+enum { LINE = 14, ROOMY = 560 };
+enum { MARKS = 80 }; /* points of a curve that have symbols; of longer ones none has */
 
-/* Of different darkness, too, where all are grey. */
-static const char *const color_of[COLORS] = {"#1f5fa8", "#d9661f", "#2f8f5b", "#8a4fbf",
-					     "#b8323f", "#159aa8", "#8a6a2f", "#5a6472"};
-static const char *const deed_of[] = {"#7b8490", "#6a45b8", "#e2705a", "#e8a92f", "#3d9a74"};
+/* Dark enough for letters, and of different darkness, too, where all are grey. */
+static const char *const color_of[COLORS] = {"#1f5fa8", "#b8480f", "#1d7044", "#7a3fb0",
+					     "#a82a3c", "#0b6e7a", "#76581d", "#545d69"};
+static const char *const deed_of[] = {"#646d79", "#6a45b8", "#e2705a", "#e8a92f", "#3d9a74"};
 static const char *const dash_of[DASHES] = {"", "7 3", "2.5 2.5", "9 3 2 3", "4.5 2", "1 3"};
 static const char *const shade_of[] = {"none", "#f3ecdc", "#e4edf6", "#e9f3e4", "#f2e6f0"};
 enum { SHADES = sizeof shade_of / sizeof *shade_of };
@@ -21,6 +24,7 @@ struct draw {
 	const struct figure *f;
 	FILE *out;
 	double width, left, right; /* pixels: the whole, and the ends of x */
+	bool labels;		   /* curves are named at their ends, not in a legend */
 };
 
 /* The place of a panel: pixels of its plotted part, and the ends of y. */
@@ -62,14 +66,14 @@ at_y(const struct box *b, double y)
 	return b->down ? b->top + share * b->height : b->top + (1 - share) * b->height;
 }
 
-/* Helvetica's mean width; too wide rather than too narrow. */
+/* Of Helvetica, by its mean widths; too wide rather than too narrow. */
 static double
 text_width(const char *s)
 {
 	double n = 0;
 
 	for (; *s; s++)
-		n += (*s & 0xc0) == 0x80 ? 0 : strchr("iljtf.,:; '()|I", *s) ? 3.4 : 6.3;
+		n += (*s & 0xc0) == 0x80 ? 0 : strchr("iljtf.,:; '()|I", *s) ? 3.7 : 6.9;
 	return n;
 }
 
@@ -299,10 +303,46 @@ draw_bars(const struct draw *d, const struct box *b, const struct figure_series 
 		"stroke-width=\".5\">",
 		class, color);
 	for (long i = 0; i < s->n; i++) {
-		const double y = at_y(b, s->hi[i]);
+		const double y1 = at_y(b, s->lo[i]), y2 = at_y(b, s->hi[i]);
 		fputs("<rect", d->out);
-		put_rect(d, at_x(d, s->x[i]) - w / 2 + gap / 2, y, w - gap, at_y(b, s->lo[i]) - y);
+		put_rect(d, at_x(d, s->x[i]) - w / 2 + gap / 2, fmin(y1, y2), w - gap,
+			 fabs(y1 - y2));
 		fputs("/>", d->out);
+	}
+	fputs("</g>\n", d->out);
+}
+
+/* Names of bars beside them, on the side of the picture that they are nearer to. */
+static void
+name_bars(const struct draw *d, const struct box *b, const struct figure_series *s)
+{
+	for (long i = 0; s->label && i < s->n; i++) {
+		const double top = at_y(b, s->lo[i]), bottom = at_y(b, s->hi[i]);
+		const bool right = s->x[i] > (d->f->from + d->f->to) / 2;
+		const double half = at_x(d, s->width / 2) - at_x(d, 0) + 5;
+		if (fabs(bottom - top) >= 5)
+			put_text(d, at_x(d, s->x[i]) + (right ? half : -half),
+				 (top + bottom) / 2 + 4, right ? "" : "end", "u", s->label[i]);
+	}
+}
+
+/* From x = 0 to 1, level at both ends. */
+static void
+draw_ribbons(const struct draw *d, const struct box *b, const struct figure_series *s)
+{
+	char class[16];
+	const char *color = paint(s, class);
+	const double x0 = at_x(d, 0), x1 = at_x(d, 1), middle = (x0 + x1) / 2;
+
+	fprintf(d->out, "<g class=\"%s f band\" fill=\"%s\" fill-opacity=\".38\" stroke=\"none\">",
+		class, color);
+	for (long i = 0; i < s->n; i++) {
+		const double y[] = {at_y(b, s->lo[i]), at_y(b, s->hi[i]),
+				    at_y(b, s->hi[i] + s->y[i]), at_y(b, s->lo[i] + s->y[i])};
+		fprintf(d->out, "<path d=\"M%.1f %.2fC%.1f %.2f %.1f %.2f %.1f %.2f", x0, y[0],
+			middle, y[0], middle, y[1], x1, y[1]);
+		fprintf(d->out, "V%.2fC%.1f %.2f %.1f %.2f %.1f %.2fz\"/>", y[2], middle, y[2],
+			middle, y[3], x0, y[3]);
 	}
 	fputs("</g>\n", d->out);
 }
@@ -365,10 +405,15 @@ draw_series(const struct draw *d, const struct box *b, const struct figure_serie
 	case FIGURE_MARKED:
 		draw_whiskers(d, b, s);
 		draw_line(d, b, s);
-		draw_symbols(d, b, s);
+		if (s->n <= MARKS)
+			draw_symbols(d, b, s);
 		break;
-	case FIGURE_BARS: draw_bars(d, b, s); break;
+	case FIGURE_BARS:
+		draw_bars(d, b, s);
+		name_bars(d, b, s);
+		break;
 	case FIGURE_SPANS: draw_spans(d, b, s); break;
+	case FIGURE_RIBBONS: draw_ribbons(d, b, s); break;
 	}
 }
 
@@ -467,7 +512,7 @@ name_bands(const struct draw *d, double y)
 		const double x = at_x(d, v->from), w = at_x(d, fmin(v->to, d->f->to)) - x;
 		char *s;
 		size_t n = strlen(v->name);
-		if (!*v->name || w < 24)
+		if (!*v->name || w < 28)
 			continue;
 		s = mem_copy(v->name);
 		while (n > 1 && text_width(s) > w - 4) {
@@ -515,7 +560,7 @@ draw_steps(const struct draw *d, double y)
 		put_line(d, at_x(d, x), y, at_x(d, x), y + 4, "a", "#444", "");
 		put_text(d, at_x(d, x), y + 16, "middle", "u", figure_number(buf, x, tick));
 	}
-	put_text(d, (d->left + d->right) / 2, y + 31, "middle", "t", "step");
+	put_text(d, (d->left + d->right) / 2, y + 33, "middle", "t", d->f->axis);
 }
 
 /* --- legend --- */
@@ -529,6 +574,88 @@ in_legend(const struct figure *f, const struct figure_series *s)
 		for (int i = 0; i < f->panel[k].n; i++)
 			faint += f->panel[k].series[i].faint;
 	return *s->name && faint <= LEGEND;
+}
+
+static bool
+is_curve(const struct figure_series *s)
+{
+	return s->n &&
+	       (s->look == FIGURE_LINE || s->look == FIGURE_STEPS || s->look == FIGURE_MARKED);
+}
+
+/* Whether a curve reaches the end of its panel's curves: there its name can stand. */
+static bool
+lasts(const struct figure_panel *p, const struct figure_series *s)
+{
+	double last = 0;
+
+	for (int i = 0; i < p->n; i++)
+		if (p->series[i].n)
+			last = fmax(last, p->series[i].x[p->series[i].n - 1]);
+	return s->x[s->n - 1] >= 0.95 * last;
+}
+
+/* Width of the names at the ends of curves; 0 if not all can be named there. */
+static double
+label_width(const struct figure *f, double width)
+{
+	double most = 0;
+
+	for (int k = 0; k < f->panels; k++) {
+		const struct figure_panel *p = &f->panel[k];
+		int n = 0;
+		for (int i = 0; i < p->n; i++) {
+			const struct figure_series *s = &p->series[i];
+			if (!in_legend(f, s) || (s->faint && !lasts(p, s)))
+				continue;
+			if (!is_curve(s) || !lasts(p, s))
+				return 0;
+			most = fmax(most, text_width(s->name));
+			n++;
+		}
+		if (n * LINE > p->height + LINE || p->heat)
+			return 0;
+	}
+	return width >= ROOMY && most <= 190 ? most : 0;
+}
+
+/* Names at the ends of curves, moved apart where they would overlap. */
+static void
+label_curves(const struct draw *d, const struct box *b, const struct figure_panel *p)
+{
+	int *order = mem_zero((size_t)p->n + 1, sizeof *order), n = 0;
+	double *y = mem_zero((size_t)p->n + 1, sizeof *y), most = b->top + b->height + 2;
+
+	for (int i = 0; i < p->n; i++) {
+		const struct figure_series *s = &p->series[i];
+		int k = n;
+		if (!in_legend(d->f, s) || !lasts(p, s))
+			continue;
+		const double at = at_y(b, s->y[s->n - 1]);
+		for (n++; k && y[k - 1] > at; k--) {
+			y[k] = y[k - 1];
+			order[k] = order[k - 1];
+		}
+		y[k] = at;
+		order[k] = i;
+	}
+	for (int k = 1; k < n; k++)
+		y[k] = fmax(y[k], y[k - 1] + LINE);
+	for (int k = n; k-- > 0; most -= LINE)
+		y[k] = fmin(y[k], most);
+	for (int k = 0; k < n; k++) {
+		const struct figure_series *s = &p->series[order[k]];
+		char class[16];
+		const char *color = paint(s, class);
+		fprintf(d->out, "<text class=\"%s f l\" fill=\"%s\" stroke=\"none\"", class, color);
+		attribute(d->out, "x", d->right + 6);
+		attribute(d->out, "y", y[k] + 4);
+		putc('>', d->out);
+		escape_xml(d->out, s->name);
+		fputs("</text>\n", d->out);
+	}
+	free(order);
+	free(y);
 }
 
 static void
@@ -576,20 +703,19 @@ draw_scale(const struct draw *d, const struct figure_heat *h, double y, bool dry
 {
 	static const char *const name[] = {"0", "\u00bc", "\u00bd", "1", "2", "4", "8"};
 	unsigned rgb[SVG_LEVELS];
-	const double w = 26;
+	const double w = 26, left = d->left + text_width(h->scale) + 10;
 
-	(void)h;
 	if (dry)
 		return 2 * ROW;
 	svg_scale(rgb);
-	put_text(d, d->left, y + 11, "", "t", "load, in fair shares");
+	put_text(d, d->left, y + 11, "", "t", h->scale);
 	for (int i = 0; i < 7; i++) {
 		fprintf(d->out,
 			"<rect class=\"heat\" fill=\"#%06x\" stroke=\"#999\" stroke-width=\".5\"",
 			rgb[i * (SVG_LEVELS - 1) / 6]);
-		put_rect(d, d->left + 118 + w * i, y + 2, w, 10);
+		put_rect(d, left + w * i, y + 2, w, 10);
 		fputs("/>", d->out);
-		put_text(d, d->left + 118 + w * (i + 0.5), y + 24, "middle", "u", name[i]);
+		put_text(d, left + w * (i + 0.5), y + 25, "middle", "u", name[i]);
 	}
 	return 2 * ROW;
 }
@@ -608,7 +734,7 @@ draw_legend(const struct draw *d, double y, bool dry)
 		for (int i = 0; i < p->n; i++) {
 			const struct figure_series *s = &p->series[i];
 			const double w = 24 + 6 + text_width(s->name) + 14;
-			if (!in_legend(d->f, s) || figure_repeated(d->f, k, i))
+			if (d->labels || !in_legend(d->f, s) || figure_repeated(d->f, k, i))
 				continue;
 			if (any && x + w > d->right) {
 				x = d->left;
@@ -627,21 +753,39 @@ draw_legend(const struct draw *d, double y, bool dry)
 
 /* --- the whole --- */
 
+enum { NODE = 54 }; /* width of a node's name */
+
 static double
 left_margin(const struct figure *f)
 {
-	double most = 36;
+	double most = !f->square ? 36 : f->panels && f->panel[0].heat ? 20 : 0;
 
 	for (int k = 0; k < f->panels; k++) {
 		const struct figure_panel *p = &f->panel[k];
 		for (int i = 0; i < p->ticks; i++)
 			most = fmax(most, text_width(p->tick[i]));
+		for (int i = 0; i < p->n; i++)
+			if (p->series[i].look == FIGURE_RIBBONS)
+				most = fmax(most, NODE);
 	}
 	return fmin(most, 90) + 12;
 }
 
+/* The other end of x, for names at the ends of curves and of ribbons. */
+static double
+right_end(const struct draw *d)
+{
+	const struct figure *f = d->f;
+
+	if (f->square && f->panels)
+		return d->left + f->panel[0].height;
+	if (!*f->axis)
+		return d->width - PAD - NODE;
+	return d->width - PAD - 4 - (d->labels ? label_width(f, d->width) + 6 : 0);
+}
+
 /* What is above the plotted part of a panel: its title and, at the first, names of domains. */
-enum { HEAD = 26, DOMAIN_ROW = 14 };
+enum { HEAD = 32, DOMAIN_ROW = 15, GAP = 36 };
 
 static bool
 named(const struct figure *f)
@@ -652,6 +796,60 @@ named(const struct figure *f)
 	return f->marks > 0;
 }
 
+/* Squares stand side by side, as many as there is room for; other panels under each other. */
+static int
+abreast(const struct draw *d)
+{
+	const double wide = d->right - d->left + GAP;
+
+	return d->f->square ? (int)fmax((d->width - PAD - d->left + GAP) / wide, 1) : 1;
+}
+
+/* Names of points, where they do not hide one another. */
+static void
+name_points(const struct draw *d, const struct box *b, const struct figure_panel *p)
+{
+	double(*taken)[3] = NULL;
+	int n = 0;
+
+	for (int i = 0; i < p->n; i++)
+		for (long k = 0; p->series[i].label && k < p->series[i].n; k++) {
+			const struct figure_series *s = &p->series[i];
+			const char *name = s->label[k];
+			double x = at_x(d, s->x[k]) + 7, y = at_y(b, s->y[k]) + 4, w;
+			bool free_place = true;
+			char buf[24];
+			snprintf(buf, sizeof buf, "%.*s", (int)strcspn(name, ","), name);
+			w = text_width(buf);
+			x -= x + w > d->right ? w + 14 : 0;
+			for (int t = 0; t < n; t++)
+				if (fabs(taken[t][1] - y) < LINE - 2 &&
+				    x < taken[t][0] + taken[t][2] && taken[t][0] < x + w)
+					free_place = false;
+			if (!free_place)
+				continue;
+			taken = mem_grow(taken, (size_t)n + 1, sizeof *taken);
+			taken[n][0] = x;
+			taken[n][1] = y;
+			taken[n++][2] = w;
+			put_text(d, x, y, "", "u", buf);
+		}
+	free(taken);
+}
+
+/* A frame, and its middle. */
+static void
+draw_square(const struct draw *d, const struct box *b)
+{
+	const double x = (d->left + d->right) / 2, y = b->top + b->height / 2;
+
+	put_line(d, x, b->top, x, b->top + b->height, "g", "#dcdcdc", "");
+	put_line(d, d->left, y, d->right, y, "g", "#dcdcdc", "");
+	fputs("<rect class=\"g\" fill=\"none\" stroke=\"#dcdcdc\"", d->out);
+	put_rect(d, d->left, b->top, d->right - d->left, b->height);
+	fputs("/>\n", d->out);
+}
+
 static void
 draw_panel(const struct draw *d, int k, double top)
 {
@@ -660,7 +858,8 @@ draw_panel(const struct draw *d, int k, double top)
 	const double bottom = top + p->height;
 
 	figure_span(p, &b.lo, &b.hi);
-	put_text(d, 6, top - 7 - (k || !named(d->f) ? 0 : DOMAIN_ROW), "", "th", p->title);
+	put_text(d, d->f->square ? d->left : 6, top - 10 - (k || !named(d->f) ? 0 : DOMAIN_ROW), "",
+		 "th", p->title);
 	if (!k)
 		name_bands(d, top - 5);
 	fputs("<g class=\"panel\" data-box=\"", d->out);
@@ -678,22 +877,30 @@ draw_panel(const struct draw *d, int k, double top)
 		draw_rows(d, &b, p->heat);
 	} else if (p->ticks) {
 		draw_names(d, &b, p);
-	} else {
+	} else if (*d->f->axis) {
 		draw_ticks(d, &b, p);
+	} else if (d->f->square) {
+		draw_square(d, &b);
 	}
 	draw_shifts(d, top, bottom);
 	for (int i = 0; i < p->n; i++)
 		draw_series(d, &b, &p->series[i]);
-	put_line(d, d->left, bottom, d->right, bottom, "a", "#444", "");
+	if (d->labels)
+		label_curves(d, &b, p);
+	if (d->f->square)
+		name_points(d, &b, p);
+	if (*d->f->axis)
+		put_line(d, d->left, bottom, d->right, bottom, "a", "#444", "");
 	fputs("</g>\n", d->out);
 }
 
 static double
 height_of(const struct draw *d, double legend)
 {
-	double h = PAD + legend + (legend > 0 ? 6 : 0) + (named(d->f) ? DOMAIN_ROW : 0) + BOTTOM;
+	double h = PAD + legend + (legend > 0 ? 6 : 0) + (named(d->f) ? DOMAIN_ROW : 0) +
+		   (*d->f->axis ? BOTTOM : PAD);
 
-	for (int k = 0; k < d->f->panels; k++)
+	for (int k = 0; k < d->f->panels; k += abreast(d))
 		h += HEAD + d->f->panel[k].height + (k ? 4 : 0);
 	return h;
 }
@@ -701,9 +908,13 @@ height_of(const struct draw *d, double legend)
 void
 svg_write(const struct figure *f, int width, bool alone, FILE *out)
 {
-	struct draw d = {f, out, width, left_margin(f), width - PAD - 4};
-	const double legend = draw_legend(&d, 0, true), height = height_of(&d, legend);
-	double y = PAD;
+	struct draw d = {.f = f, .out = out, .width = width, .left = left_margin(f)};
+	double y = PAD, legend, height;
+
+	d.labels = label_width(f, width) > 0;
+	d.right = right_end(&d);
+	legend = draw_legend(&d, 0, true);
+	height = height_of(&d, legend);
 
 	fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\"", width,
 		height);
@@ -724,11 +935,17 @@ svg_write(const struct figure *f, int width, bool alone, FILE *out)
 		fprintf(out, "<rect fill=\"#fff\" width=\"%d\" height=\"%.0f\"/>\n", width, height);
 	draw_legend(&d, y, false);
 	y += legend + (legend > 0 ? 6 : 0) + (named(f) ? DOMAIN_ROW : 0);
-	for (int k = 0; k < f->panels; k++) {
+	for (int k = 0, row = abreast(&d); k < f->panels; k += row) {
+		struct draw at = d;
 		y += HEAD + (k ? 4 : 0);
-		draw_panel(&d, k, y);
+		for (int i = k; i < k + row && i < f->panels; i++) {
+			draw_panel(&at, i, y);
+			at.left += d.right - d.left + GAP;
+			at.right += d.right - d.left + GAP;
+		}
 		y += f->panel[k].height;
 	}
-	draw_steps(&d, y);
+	if (*f->axis)
+		draw_steps(&d, y);
 	fputs("</svg>\n", out);
 }

@@ -213,6 +213,14 @@ draw_spans(const struct field *d, const struct figure_series *s)
 }
 
 static void
+draw_ribbons(const struct field *d, const struct figure_series *s)
+{
+	for (long i = 0; i < s->n; i++)
+		stroke(d->c, at_x(d, 0), at_y(d, s->lo[i] + s->y[i] / 2), at_x(d, 1),
+		       at_y(d, s->hi[i] + s->y[i] / 2), s->color);
+}
+
+static void
 draw_heat(const struct field *d, const struct figure_heat *h)
 {
 	static const char *const wide[] = {"·", "░", "▒", "▓", "█"};
@@ -301,6 +309,8 @@ draw_panel(const struct figure *f, int k, int width, int lines, bool unicode, bo
 				draw_bars(&d, s);
 			else if (s->look == FIGURE_SPANS && !pass)
 				draw_spans(&d, s);
+			else if (s->look == FIGURE_RIBBONS && !pass)
+				draw_ribbons(&d, s);
 			else if (s->look != FIGURE_DOTS && s->look < FIGURE_BARS && !pass)
 				draw_line(&d, s);
 			if (dots && pass)
@@ -312,9 +322,9 @@ draw_panel(const struct figure *f, int k, int width, int lines, bool unicode, bo
 		draw_names(&d, p->heat->name, p->heat->rows, 0.5);
 	else if (p->ticks)
 		draw_names(&d, p->tick, p->ticks, 0);
-	else
+	else if (*f->axis)
 		draw_scale(&d, p);
-	if (last)
+	if (last && *f->axis)
 		draw_steps(&d);
 	flush(c, out);
 	canvas_free(c);
