@@ -5,28 +5,10 @@
 root=$PWD
 
 # --- verdicts ---
-# figures SCRIPT: three seeds of figures; the script, in awk, calls
-# put(variant, figure, phase, a, b, c).
-figures() {
-	{
-		echo variant,seed,figure,phase,value
-		awk 'function put(v, f, p, a, b, c) {
-			f = f "," p
-			printf "%s,1,%s,%s\n%s,2,%s,%s\n%s,3,%s,%s\n", v, f, a, v, f, b, v, f, c }
-		BEGIN { '"$1"' }'
-	} >"$T/figures.csv"
-	verdicts
-}
-inputs="$T/figures.csv testdata/market/replacements.csv testdata/market/recovery.csv
-	testdata/market/loss.csv $T/value.csv"
-verdicts() {
-	awk -f t/claims/stats.awk -f t/claims/verdicts.awk $inputs >"$T/verdicts.csv"
-}
-# verdict ID: what it is
-verdict() {
-	grep -oE "^$1,.*" "$T/verdicts.csv" | grep -oE ',(reproduced|not reproduced|cannot tell),' |
-		tr -d ,
-}
+rules=t/claims/verdicts.awk
+inputs="testdata/market/replacements.csv testdata/market/recovery.csv testdata/market/loss.csv
+	$T/value.csv"
+. t/claims/made-up.sh
 moe-market value -o "$T/value.csv" 2>"$T/err"
 
 figures ''
@@ -75,10 +57,7 @@ figures "$paper"'put("A2", "replacements", "all", 0, 0, 0)'
 is "$(verdict M1)" reproduced "M1 as the text has it"
 
 # One figure at a time otherwise: later rows replace earlier ones.
-while IFS='|' read -r id want change; do
-	figures "$paper$change"
-	is "$(verdict $id)" "$want" "$id: $change"
-done <<'END'
+changed <<'END'
 M1|not reproduced|put("A2", "crossing_A", "", .4, .5, .45)
 M2|not reproduced|put("B2", "replacements", "all", 2, 2, 3)
 M2|cannot tell|put("B2", "replacements", "all", 2, 30, 3)

@@ -122,7 +122,8 @@ MOE_OPTIONS.c10-B1 = $(call steady,3,0.10,2.85) --val $S/c10-test.csv
 HALF = $(if $(full),7800,1560)
 $(foreach v,$(LOWERED),$(eval MOE_DATA.$v = $S/c10-train.csv)$(eval MOE_KEEP.$v = $(HALF)))
 
-# From images to classes in one: five epochs of 10,000, four of 20,000.
+# From images to classes in one: five epochs of 10,000, four of 20,000.  These, and those with GPT-2's
+# tokens, with two seeds.
 whole = $(classify) --depth 10 --widen 1 --dim 64 --experts 16 --tiers 8,4,4 --divergence 0.1 --augment \
 	--encoder-lr 1e-3
 e2e = $(whole) --temperature $1:0.3:$2 --entropy $3 --oracle 0.15 --balance $4
@@ -136,6 +137,7 @@ MOE_OPTIONS.t200-whole = $(call e2e,3,187,0.10,0.40) --random-warmup 93 --census
 MOE_STEPS.c10-whole = 390
 MOE_STEPS.c10-whole-low = 390
 MOE_STEPS.t200-whole = 624
+$(foreach v,$(WHOLE) lm-gpt2,$(eval MOE_SEEDS.$v = $(wordlist 1,2,$(SEEDS))))
 $(foreach v,$(WHOLE),$(eval MOE_DATA.$v = $S/$(firstword $(subst -, ,$v))-train.bin))
 
 # The encoders, one of each, whose features the others learn on.
@@ -257,7 +259,15 @@ $D/unigram-%.csv: $S/train.txt $S/test.txt $S/own.bpe
 		!test { count[$$1]++; all++ } \
 		test { sum -= log((count[$$1] + 1) / (all + V)); n++ } \
 		END { printf "%s,1,unigram,,%.9g\n", v, exp(sum / n) }' >$@
-$D/figures.csv: $(figures) $D/unigram-own.csv $D/unigram-gpt2.csv
+# How far apart the seeds of a setting end, two by two.
+fours = $(call runs_of,t200-four)
+$D/pairs.csv: $(fours)
+	@: >$@; [ $(words $(fours)) -lt 2 ] || moe-ecology compare --tiers 4,4,4,4 --stats - -o /dev/null \
+		$(fours:/ckpt.safetensors=) | awk -F, 'NR > 1 { \
+		printf "t200-four,%d,pair_accuracy,,%.9g\n", NR - 1, $$4 < 0 ? -$$4 : $$4; \
+		printf "t200-four,%d,pair_tiers,,%.9g\n", NR - 1, $$5; \
+		printf "t200-four,%d,pair_sorted,,%.9g\n", NR - 1, $$6 }' >$@
+$D/figures.csv: $(figures) $D/unigram-own.csv $D/unigram-gpt2.csv $D/pairs.csv
 	@{ echo variant,seed,figure,phase,value; cat $^; } >$@
 
 inputs = $D/figures.csv testdata/ecology/tables.csv

@@ -33,8 +33,16 @@ columns "$run/loss.csv" step loss val_loss | awk -v steps="$steps" '
 	exit 0
 }
 
+# The share of the run that begins in each phase of E.
+moe-ecology e "$run/recipe" 2>/dev/null >"$T/e"
+columns "$T/e" step phase | awk -v steps="$steps" '
+	NR > 1 { share[was] += ($1 - at) / steps }
+	{ at = $1; was = $2 }
+	END { for (p in share) if (p != "-") print p, "-", share[p] }' | rows
+
 # Who lives, over the layers together: at the end, and at each tenth of the run (the first census
-# is tenth 0).  alive_at: since when nobody is dead, as a share of the run.
+# is tenth 0).  alive_at: since when nobody is dead, as a share of the run.  cycles: tiers that fell
+# below 2 % of usage after the temperature had fallen, and have 5 % or more at the end.
 moe-ecology track ${tiers:+--tiers "$tiers"} --last 9 --stats "$T/stable" "$run" >"$T/track"
 columns "$T/track" step layer active dead deaths revivals accuracy $(
 	[ "$tiers" ] && echo used depth && seq -f t%.0f 0 "$(echo "$tiers" | tr -cd , | wc -c)") |
@@ -52,6 +60,7 @@ columns "$T/track" step layer active dead deaths revivals accuracy $(
 		if (!layers) return
 		for (p = 0; p <= 10; p++)
 			if (!(p in told) && step >= steps * p / 10) { told[p]; tell(10 * p) }
+		for (p = 10; p in row && step >= 0.3 * steps; p++) if (row[p] < 0.02) low[p]
 		if (dead > most) { most = dead; most_at = step / steps }
 		if (!dead && alive == "") alive = step / steps
 		if (dead) alive = ""
@@ -64,6 +73,8 @@ columns "$T/track" step layer active dead deaths revivals accuracy $(
 		print "most_dead", "-", most + 0
 		if (most) print "most_dead_at", "-", most_at
 		if (alive != "") print "alive_at", "-", alive
+		for (i in low) cycles += row[i] >= 0.05
+		if (10 in row) print "cycles", "-", cycles + 0
 		if (row[8] != "") { print "used", "-", row[8]; print "depth", "-", row[9] }
 	}' | rows
 moe-ecology track --window 3 "$run" >"$T/slow"
