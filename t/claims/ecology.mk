@@ -231,7 +231,6 @@ $(call runs_of,$(SPEECH)): | $(foreach t,lm gpt2,$S/$t-train.tok $S/$t-test.tok)
 .PRECIOUS: $S/%.bin $S/%.csv $S/%.tok $S/%.txt
 
 # Half-way E is what it is published for again.
-RESTORED = $(LOWERED:%=%-back)
 define restore
 $R/$1-back/$2/ckpt.safetensors: $R/$1/$2/ckpt.safetensors
 	@mkdir -p $$(@D) && $(MOE_TRAIN) -j 1 $(MOE_OPTIONS) $(call steady,3,0.10,0.40) \
@@ -241,6 +240,7 @@ $R/$1-back/$2/ckpt.safetensors: $R/$1/$2/ckpt.safetensors
 endef
 $(foreach v,$(filter $(LOWERED),$(MOE_VARIANTS)),$(foreach s,$(SEEDS),$(eval $(call restore,$v,$s))))
 BACK = $(foreach v,$(filter $(LOWERED),$(MOE_VARIANTS)),$(SEEDS:%=$R/$v-back/%/ckpt.safetensors))
+moe-runs: $(BACK)
 
 # What each run has come to, and all of them.
 looked = t200-base t200-e1 t200-32 t200-four t100-base t100-four c10-base c10-four
