@@ -9,19 +9,23 @@
 #include "knn/galaxy.h"
 #include "knn/vectors.h"
 #include "math/kern.h"
+#include "policy/mutual.h"
 #include "policy/tally.h"
 #include "pool/gravity.h"
 #include "program.h"
+#include "train/model.h"
+#include "train/prompt.h"
+#include <ctype.h>
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
 
 static struct args {
 	struct gravity gravity;
-	char *output, *kernels, *index, *timing, *census, *trace, *svg, *stats;
+	char *output, *kernels, *index, *timing, *census, *trace, *svg, *stats, *bpe;
 	long batch;
 	double perplexity;
-	int layer, map;
+	int layer, map, seq, shuffles;
 	int k, filter, workers, clusters, steps, queries, moved, check, turn;
 	double recall, distance, noise;
 	long seed;
@@ -38,6 +42,7 @@ static struct args {
 	  .recall = -1,
 	  .batch = 256,
 	  .perplexity = 30,
+	  .shuffles = 10,
 	  .seed = 1};
 
 static const struct opt own[] = {
@@ -69,7 +74,13 @@ static const struct opt own[] = {
 	ROW("map", 0, OPT_ENUM, map, 0, 0, "tsne|pca", "galaxy: the map that is drawn"),
 	ROW("perplexity", 0, OPT_REAL, perplexity, 1, 1e6, "N",
 	    "galaxy: neighbours that t-SNE minds"),
-	ROW("stats", 0, OPT_TEXT, stats, 0, 0, "FILE", "galaxy: CSV of the figures of the whole"),
+	ROW("bpe", 0, OPT_TEXT, bpe, 0, 0, "TABLE",
+	    "trace: tokens of a table of moe-data bpe; else bytes"),
+	ROW("seq", 0, OPT_INT, seq, 1, 1 << 16, "N", "trace: tokens of a window; else the model's"),
+	ROW("shuffles", 0, OPT_INT, shuffles, 1, 1000, "N",
+	    "trace: permutations that tell what is due to chance"),
+	ROW("stats", 0, OPT_TEXT, stats, 0, 0, "FILE",
+	    "galaxy, trace: CSV of the figures of the whole, of each layer"),
 	ROW("seed", 0, OPT_LONG, seed, 0, 0x1p53, "N", "of the index and of what is drawn"),
 	ROW("timing", 0, OPT_TEXT, timing, 0, 0, "FILE", "drift: CSV of what each step took"),
 	ROW("jobs", 'j', OPT_INT, workers, 1, 256, "N", "workers; else one per processor"),
@@ -94,7 +105,8 @@ static struct opt_table table = {
 		    "moe-knn build [--cosine] [--clusters N] -o INDEX KEYS\n"
 		    "moe-knn drift [-k K] [--approximate SHARE] [options] KEYS...\n"
 		    "moe-knn gravity [-k K] [options] -o MOVED KEYS [QUERIES]\n"
-		    "moe-knn galaxy [--layer L] [--svg FILE] [options] KEYS TRACE\n",
+		    "moe-knn galaxy [--layer L] [--svg FILE] [options] KEYS TRACE\n"
+		    "moe-knn trace [--bpe TABLE] [--stats FILE] [options] CKPT [TEXT]\n",
 	.group = groups,
 	.row = rows,
 	.n = GRAVITY_ROWS + OWN,
@@ -738,6 +750,190 @@ galaxy(char **v, int n)
 	return r;
 }
 
+/* --- trace --- */
+
+/* A text on its way through a model: who was chosen first, in each layer. */
+struct walk {
+	struct model model;
+	struct prompt text;
+	int seq;
+	int **first; /* [L][n] */
+	int *form;   /* [n] what kind of token it is */
+	struct row out;
+};
+
+/* By its first letters, or what else it begins with. */
+static int
+form_of(const unsigned char *s, size_t n)
+{
+	enum { SMALL, CAPITAL, DIGIT, MARK, BLANK, OTHER, WORD };
+	const bool word = n > 1 && s[0] == ' ' && isalnum(s[1]);
+	const unsigned char c = n ? s[word] : 0;
+
+	return (word ? WORD : 0) + (islower(c)	 ? SMALL
+				    : isupper(c) ? CAPITAL
+				    : isdigit(c) ? DIGIT
+				    : ispunct(c) ? MARK
+				    : isspace(c) ? BLANK
+						 : OTHER);
+}
+
+/* Its bytes, those that are not printable as \xHH. */
+static void
+text_of(const unsigned char *s, size_t n, char *text, size_t room)
+{
+	size_t at = 0;
+
+	*text = 0;
+	for (size_t i = 0; i < n && at + 5 < room; i++)
+		at += (size_t)snprintf(
+			text + at, room - at,
+			s[i] < 127 && isprint(s[i]) && s[i] != '\\' ? "%c" : "\\x%02X", s[i]);
+}
+
+static int
+trace_token(struct walk *w, struct net *n, long window, long pos, long at)
+{
+	const int token = w->text.token[at];
+	char text[64];
+	size_t bytes;
+	const unsigned char *s =
+		prompt_bytes(&w->text, pos ? w->text.token[at - 1] : -1, token, &bytes);
+
+	w->form[at] = form_of(s, bytes);
+	text_of(s, bytes, text, sizeof text);
+	for (int l = 0; l < w->model.param->shape.layers; l++) {
+		const struct plan *p = net_plan(n, l);
+		w->first[l][at] = p->choice[pos * p->k];
+		for (int r = 0; r < p->k; r++) {
+			row_long(&w->out, 0);
+			row_long(&w->out, window);
+			row_long(&w->out, pos);
+			row_long(&w->out, token);
+			row_long(&w->out, l);
+			row_long(&w->out, r);
+			row_long(&w->out, p->choice[pos * p->k + r]);
+			row_real(&w->out, (double)p->gate[pos * p->k + r]);
+			row_text(&w->out, text);
+			if (row_end(&w->out) < 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+/* Windows one after the other, the last as long as it is; what follows a token does not matter. */
+static int
+trace_windows(struct walk *w)
+{
+	const struct net_how how = model_how(&w->model);
+	struct net *n = net_new(w->model.param, 1, w->seq, true);
+	struct net_how h = how;
+	struct net_loss loss;
+	int r = row_header(&w->out, "step,seq,pos,token,layer,rank,expert,weight,text");
+
+	for (long at = 0; at < w->text.n && r == 0; at += w->seq) {
+		const long left = w->text.n - at, tokens = left < w->seq ? left : w->seq;
+		h.step = at / w->seq;
+		net_forward(n, &h, 1, (int)tokens, w->text.token + at, w->text.token + at, &loss);
+		for (long t = 0; t < tokens && r == 0; t++)
+			r = trace_token(w, n, h.step, t, at + t);
+	}
+	net_free(n);
+	return r;
+}
+
+static void
+put_mutual(struct row *r, struct mutual m)
+{
+	row_real(r, m.raw - m.chance);
+	row_real(r, m.raw);
+	row_real(r, m.chance);
+}
+
+/* What the first choice of each layer tells of the token, of its form, and of the one before. */
+static int
+write_layers(const struct walk *w)
+{
+	const long n = w->text.n;
+	const uint64_t seed = (uint64_t)args.seed;
+	struct row r = {.f = file_create(args.stats)};
+	int *token = mem_zero((size_t)n, sizeof *token),
+	    *before = mem_zero((size_t)n, sizeof *before);
+	int *now = mem_zero((size_t)n, sizeof *now), *chosen = mem_zero((size_t)n, sizeof *chosen);
+
+	for (long i = 0; i < n; i++)
+		token[i] = w->text.token[i];
+	if (r.f)
+		row_header(&r, "layer,tokens,entropy,token,token_raw,token_chance,form,form_raw,"
+			       "form_chance,context,context_raw,context_chance");
+	for (int l = 0; l < w->model.param->shape.layers && r.f && !r.failed; l++) {
+		const int *x = w->first[l];
+		long m = 0;
+		for (long i = 0; i < n; i++)
+			if (i % w->seq > 0) {
+				now[m] = token[i];
+				before[m] = token[i - 1];
+				chosen[m++] = x[i];
+			}
+		row_long(&r, l);
+		row_long(&r, n);
+		row_real(&r, mutual_entropy(n, x));
+		put_mutual(&r, mutual_measure(n, x, token, NULL, args.shuffles, seed));
+		put_mutual(&r, mutual_measure(n, x, w->form, NULL, args.shuffles, seed));
+		put_mutual(&r, mutual_measure(m, chosen, before, now, args.shuffles, seed));
+		row_end(&r);
+	}
+	free(token);
+	free(before);
+	free(now);
+	free(chosen);
+	return !r.f || file_close(r.f) < 0 || r.failed ? -1 : 0;
+}
+
+static int
+trace_text(struct walk *w)
+{
+	const int layers = w->model.param->shape.layers;
+	int r = -1;
+
+	w->seq = args.seq > 0 ? args.seq : w->model.book.recipe.seq;
+	w->first = mem_zero((size_t)layers, sizeof *w->first);
+	for (int l = 0; l < layers; l++)
+		w->first[l] = mem_zero((size_t)w->text.n, sizeof **w->first);
+	w->form = mem_zero((size_t)w->text.n, sizeof *w->form);
+	if ((w->out.f = file_create(args.output)))
+		r = trace_windows(w);
+	if (file_close(w->out.f) < 0)
+		r = -1;
+	if (r == 0 && args.stats)
+		r = write_layers(w);
+	for (int l = 0; l < layers; l++)
+		free(w->first[l]);
+	free(w->first);
+	free(w->form);
+	return r;
+}
+
+static int
+trace(char **v, int n)
+{
+	const struct prompt_table words = {.bpe = args.bpe};
+	struct walk w = {0};
+	int vocab, r = -1;
+
+	if (model_open(&w.model, v[0]) != 0)
+		return -1;
+	vocab = w.model.param->shape.vocab;
+	if (!args.bpe && vocab > 256)
+		err_set("%s: knows %d tokens, not bytes (expected --bpe TABLE)", v[0], vocab);
+	else if (prompt_open(&w.text, &words, n > 1 ? v[1] : "-", vocab) == 0)
+		r = trace_text(&w);
+	prompt_close(&w.text);
+	model_close(&w.model);
+	return r;
+}
+
 /* --- the command line --- */
 
 static const struct verb verbs[] = {
@@ -753,6 +949,8 @@ static const struct verb verbs[] = {
 	{"gravity", 1, 2, "KEYS [QUERIES]",
 	 " neighbours cosine batch census trace seed jobs kernels output ", gravity, GRAVITY_ROWS},
 	{"galaxy", 2, 2, "KEYS TRACE", " cosine layer svg map perplexity stats output ", galaxy, 0},
+	{"trace", 1, 2, "CKPT [TEXT]", " bpe seq shuffles stats seed jobs kernels output ", trace,
+	 0},
 };
 
 static int

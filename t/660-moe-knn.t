@@ -259,6 +259,42 @@ says 'model.norm.weight has 1 dimensions \(expected 2\)' "is told"
 fails 1 "a checkpoint without a layer" moe-knn search RUN/ckpt.safetensors gate.npy
 says 'a checkpoint \(expected RUN/ckpt.safetensors:LAYER\)' "is told"
 
+# --- trace ---
+moe-train --eval RUN/ckpt.safetensors --trace-csv want text
+ok "trace" moe-knn trace --stats layers -o out RUN/ckpt.safetensors text
+is "$(head -n 1 out)" step,seq,pos,token,layer,rank,expert,weight,text "its columns"
+# --eval numbers windows by batch, of 16, and leaves out the last, which is not whole
+awk -F, 'NR > 1 { print $1 * 16 + $2, $3, $4, $5, $6, $7, $8 }' want >want.rows
+awk -F, 'NR > 1 { print $2, $3, $4, $5, $6, $7, $8 }' out | head -n "$(wc -l <want.rows)" >out.rows
+same out.rows want.rows "the choices are those of moe-train --eval"
+bytes=$(wc -c <text)
+is "$(awk 'END { print NR }' out)" $((1 + bytes * 2 * 2)) "of every token, layer and rank"
+is "$(head -n 1 layers)" "layer,tokens,entropy,token,token_raw,token_chance,form,form_raw,\
+form_chance,context,context_raw,context_chance" "what each layer tells"
+is "$(awk -F, 'NR > 1 { d = $4 - $5 + $6; e = $7 - $8 + $9; f = $10 - $11 + $12
+	print $1, $2, $5 <= $3, $8 <= $5 + 1e-9, d * d + e * e + f * f < 1e-12 }' layers)" \
+	"0 $bytes 1 1 1
+1 $bytes 1 1 1" "no more than there is, of the form no more than of the token; less what is chance"
+# The entropy of first choices, counted again.
+is "$(awk -F, '$5 == 1 && $6 == 0 { n[$7]++; all++ }
+	END { for (e in n) h -= n[e] / all * log(n[e] / all); printf "%.6f", h }' out)" \
+	"$(awk -F, '$1 == 1 { printf "%.6f", $3 }' layers)" "the entropy"
+printf 'a\\,"\351\n' | moe-knn trace RUN/ckpt.safetensors >out
+is "$(sed -nE 's/^0,0,[0-9]+,[0-9]+,0,0,[0-9]+,[^,]+,//p' out | tr '\n' ' ')" \
+	'a \x5C "," """" \xE9 \x0A ' "tokens as text"
+moe-data bpe --vocab 300 -o t.bpe text
+moe-data pack --bpe t.bpe -o text.tok text
+moe-train --dim 16 --heads 2 --hidden 16 --seq 16 --steps 1 -o TOK text.tok
+ok "with a table of tokens" moe-knn trace --bpe t.bpe --seq 5 -o out TOK/ckpt.safetensors text
+is "$(awk -F, 'NR > 1 && $3 > most { most = $3 } END { print most }' out)" 4 "in windows of five"
+is "$(awk -F, 'NR > 1 && $5 == 0 && $6 == 0 { print $4 }' out | wc -l)" \
+	"$(moe-train --eval TOK/ckpt.safetensors --seq 1 text.tok |
+		awk -F, 'NR == 2 { print $1 + 1 }')" "all tokens"
+fails 1 "tokens without their table" moe-knn trace TOK/ckpt.safetensors text
+says 'TOK/ckpt.safetensors: knows 300 tokens, not bytes \(expected --bpe TABLE\)' "are told"
+fails 1 "no text" moe-knn trace RUN/ckpt.safetensors /dev/null
+fails 1 "no checkpoint" moe-knn trace keys.npy text
+
 # --- what is refused ---
 bad() {
 	fails 1 "$1" moe-knn search -k 2 "$2" "${4:-queries.npy}"
@@ -333,7 +369,9 @@ done
 for words in '-h' 'search -k 5 keys.npy queries.npy' 'build keys.npy' 'drift -k 2 keys.npy' \
 	'drift -k 2 keys.npy --timing /dev/full -o out' 'gravity -k 1 keys.npy queries.npy' \
 	'galaxy --layer 1 stars.npy chosen.csv' \
-	'galaxy --layer 1 --svg /dev/full -o out stars.npy chosen.csv'; do
+	'galaxy --layer 1 --svg /dev/full -o out stars.npy chosen.csv' \
+	'trace RUN/ckpt.safetensors text' \
+	'trace --stats /dev/full -o out RUN/ckpt.safetensors text'; do
 	fails 1 "full disk: $words" sh -c 'exec moe-knn $1 >/dev/full' sh "$words"
 	says '^moe-knn: .*(No space left|write error)' "is noticed"
 done
