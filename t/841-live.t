@@ -196,6 +196,36 @@ holder=$!
 until_true "forty who do not listen" grep -q held held
 is "$(get /figures)" 200 "do not keep others out"
 kill $holder
+# slow.pl PORT: a byte of a request each second, on all connections that there may be, until cut off
+cat >slow.pl <<'END'
+use IO::Socket::INET;
+$SIG{PIPE} = "IGNORE";
+my @all = map { IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ARGV[0]) } 1 .. 64;
+my $end = time + 30;
+$| = 1;
+print "held\n";
+while (time < $end) {
+	my $cut = 0;
+	for (@all) {
+		next if !$_;
+		syswrite($_, "G");
+		vec(my $ready = "", fileno($_), 1) = 1;
+		$cut++ if select($ready, undef, undef, 0) && !sysread($_, my $buf, 1);
+	}
+	if ($cut >= 60) {
+		print "cut off\n";
+		exit;
+	}
+	select(undef, undef, undef, 0.5);
+}
+END
+perl slow.pl "$port" >held &
+holder=$!
+until_true "sixty-four who ask a byte at a time" grep -q held held
+until_true "are cut off" grep -q 'cut off' held
+until_true "and others served" served_still
+kill $holder 2>/dev/null
+is "$(ls -l /proc/$server/fd | grep -c socket | awk '{ print ($1 < 20) }')" 1 "no connection is left"
 printf '5,law,4.5\n6,law,4.25\n' >>run/loss.csv
 kill $client
 hear
@@ -219,24 +249,35 @@ fails 1 "an address that cannot be told" sh -c 'exec moe-view --serve 0 run >/de
 # --- a trainer at work, killed and resumed ---
 awk 'BEGIN { for (i = 0; i < 4000; i++) printf "%d times %d is %d.\n", i % 97, i % 89, \
 	(i % 97) * (i % 89) }' >text
+# train RUN
 train() {
 	exec moe-train --dim 16 --layers 2 --heads 2 --hidden 16 --experts 4 --seq 16 --batch 4 \
 		--steps 300 --census-every 10 --ckpt-every 50 --lifecycle market --spread 0 \
-		--market-warmup 50 --fitness A --sigma 0.01 -o work text
+		--market-warmup 50 --fitness A --sigma 0.01 -o "$1" text
 }
 mkdir work
-(train) 2>trainer.err &
+(train work) 2>trainer.err &
 trainer=$!
 until_true "a trainer begins" test -s work/loss.csv
 serve work
 hear
-until_true "and is at work" sh -c '[ "$(wc -l <work/loss.csv)" -gt 150 ]'
+perl hold.pl "$port" 1000 0 >held &
+holder=$!
+until_true "and is at work, while a thousand hold the server" \
+	sh -c '[ "$(wc -l <work/loss.csv)" -gt 150 ]'
 kill -KILL $trainer
 wait $trainer 2>/dev/null
+kill $holder
+kill $client
+until_true "the server is there again" served_still
+hear
 until_true "killed: what it left is known" agrees work
-ok "it goes on" sh -c "$(sed -n '/^train() {/,/^}/p' "$OLDPWD/$0"); (train)"
+ok "it goes on" sh -c "$(sed -n '/^train() {/,/^}/p' "$OLDPWD/$0"); (train work)"
 until_true "and the end is known" agrees work
 ok "events among it" grep -q '^event [0-9]* . . birth' got
+until_true "with whom is nearest to whom" grep -q '"near":{"step":300,"links":\[\[' heard
+ok "the same alone" sh -c "$(sed -n '/^train() {/,/^}/p' "$OLDPWD/$0"); (train alone)"
+is "$(diff -rq work alone)" "" "makes the same files: the trainer did not notice"
 kill $server $client
 wait $server
 done_testing

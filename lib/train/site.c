@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "train/environment.h"
 #include "train/run.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -116,18 +117,28 @@ site_compare(const struct site *s, const char *there, bool longer, long steps)
 		       s->dir, (int)strcspn(a, "\n"), a, (int)strcspn(b, "\n"), b);
 }
 
-int
-site_write(const struct site *s, const char *sources)
+static int
+write_text(const struct site *s, const char *name, const char *text, const char *more)
 {
-	char *path = run_path(s->dir, "recipe");
+	char *path = run_path(s->dir, name);
 	struct file *f = file_replace(path);
-	int status = f ? file_print(f, "%s%s", s->text, sources) : -1;
+	int status = f ? file_print(f, "%s%s", text, more) : -1;
 
 	free(path);
 	if (status == 0)
 		return file_commit(f);
 	file_abandon(f);
 	return -1;
+}
+
+int
+site_write(const struct site *s, const char *sources)
+{
+	char *environment = environment_text();
+	int status = write_text(s, "environment", environment, "");
+
+	free(environment);
+	return status < 0 ? -1 : write_text(s, "recipe", s->text, sources);
 }
 
 void

@@ -37,7 +37,7 @@ int site_check(const struct site *s, const struct opt_table *t, const struct opt
 /* The recipe stored there is the same, or, if it may be longer, one of fewer steps. */
 int site_compare(const struct site *s, const char *there, bool longer, long steps);
 
-/* Write RUN/recipe: the text, and lines that say where the data is found. */
+/* Write RUN/environment, and RUN/recipe: the text, and lines that say where the data is found. */
 int site_write(const struct site *s, const char *sources);
 
 void site_close(struct site *s);

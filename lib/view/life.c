@@ -17,6 +17,15 @@ life_file(enum life_table t)
 	return name[t];
 }
 
+/* A census has many columns and many rows; of it only what is drawn. */
+static const char *
+wanted(enum life_table t)
+{
+	return t != LIFE_EXPERTS ? NULL
+				 : " step layer slot expert parent born tier tokens demand usage "
+				   "fitness effective vitality left ";
+}
+
 /* --- the trace --- */
 
 struct life_trace {
@@ -133,7 +142,7 @@ open_table(struct life *l)
 	if (kind == LIFE_TABLES)
 		l->trace = trace_of(mem_copy(l->name));
 	else
-		sheet_init(&l->sheet[kind], l->name);
+		sheet_init(&l->sheet[kind], l->name, wanted(kind));
 	return 0;
 }
 
@@ -187,7 +196,7 @@ open_directory(struct life *l)
 	l->checkpoint.path = mem_text("%s/ckpt.safetensors", l->name);
 	for (int i = 0; i < LIFE_TABLES; i++) {
 		char *path = mem_text("%s/%s", l->name, life_file(i));
-		sheet_init(&l->sheet[i], path);
+		sheet_init(&l->sheet[i], path, wanted(i));
 		any |= file_exists(path);
 		free(path);
 	}

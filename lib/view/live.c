@@ -38,8 +38,17 @@ struct cache {
 	double made;  /* ms */
 };
 
+/* A connection, in what it must not take too long for: MHD's own limit is of silence alone. */
+struct visit {
+	bool open;
+	int socket;
+	enum { ASKS, TAKES } state;
+	double since; /* ms */
+};
+
 struct live {
 	pthread_mutex_t lock; /* of all that follows */
+	struct visit visit[LIVE_CLIENTS];
 	pthread_cond_t news;
 	struct life life[2]; /* the run, and the baseline */
 	bool has_baseline, ending;
@@ -47,6 +56,8 @@ struct live {
 	struct frames_mark mark;
 	long version;
 	struct message *last;
+	struct message *first; /* the whole run, for who comes; NULL before anybody has */
+	double first_made;     /* ms */
 	struct cache page, figures;
 
 	/* not of this lock */
@@ -116,13 +127,79 @@ whole(struct live *l, struct frames_mark *mark, size_t *n)
 	return text;
 }
 
+/* --- connections --- */
+
+static void
+notice(void *v, struct MHD_Connection *c, void **visit, enum MHD_ConnectionNotificationCode what)
+{
+	const union MHD_ConnectionInfo *of =
+		MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct live *l = v;
+	struct visit *free_one = NULL;
+
+	pthread_mutex_lock(&l->lock);
+	for (int i = 0; i < LIVE_CLIENTS && what == MHD_CONNECTION_NOTIFY_STARTED; i++)
+		if (!l->visit[i].open)
+			free_one = &l->visit[i];
+	if (free_one && of)
+		*free_one = (struct visit){true, of->connect_fd, ASKS, now_ms()};
+	if (what == MHD_CONNECTION_NOTIFY_STARTED)
+		*visit = free_one;
+	else if (*visit)
+		((struct visit *)*visit)->open = false;
+	pthread_mutex_unlock(&l->lock);
+}
+
+static struct visit *
+visit_of(struct MHD_Connection *c)
+{
+	const union MHD_ConnectionInfo *v =
+		MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return v ? v->socket_context : NULL;
+}
+
+static void
+turn(struct live *l, struct visit *v, int state)
+{
+	pthread_mutex_lock(&l->lock);
+	if (v) {
+		v->state = state;
+		v->since = now_ms();
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+/* An answer has been taken, or not: the next may be asked for. */
+static void
+answered(void *v, struct MHD_Connection *c, void **seen, enum MHD_RequestTerminationCode why)
+{
+	(void)seen;
+	(void)why;
+	turn(v, visit_of(c), ASKS);
+}
+
+/* Cut off who takes too long; lock held. */
+static void
+cut_off(struct live *l)
+{
+	const double now = now_ms();
+
+	for (int i = 0; i < LIVE_CLIENTS; i++) {
+		struct visit *v = &l->visit[i];
+		if (v->open && now - v->since > 1e3 * (v->state == ASKS ? LIVE_ASK : LIVE_TAKE))
+			shutdown(v->socket, SHUT_RDWR);
+	}
+}
+
 /* --- a client of /events --- */
 
 struct client {
 	struct live *live;
+	struct visit *visit;
 	struct message *at;
 	size_t sent; /* of at */
-	bool joins;  /* at is its own: the next one is part of it already */
+	bool joins;  /* at is the whole run: the next one is part of it already */
 };
 
 static void
@@ -156,6 +233,8 @@ read_events(void *v, uint64_t pos, char *buf, size_t room)
 
 	(void)pos;
 	pthread_mutex_lock(&l->lock);
+	if (c->visit)
+		c->visit->since = now_ms();
 	for (int waits = 0; !n;) {
 		if (l->ending) {
 			n = MHD_CONTENT_READER_END_OF_STREAM;
@@ -184,23 +263,45 @@ read_events(void *v, uint64_t pos, char *buf, size_t room)
 	return n;
 }
 
-/* A client begins with a message of its own, the whole run, that leads to the end of the chain. */
-static struct client *
-client_new(struct live *l)
+/* The whole run as a message that leads on to the end of the chain; lock held. */
+static struct message *
+first(struct live *l)
 {
-	struct client *c = mem_zero(1, sizeof *c);
 	struct frames_mark mark;
 	size_t n;
 	char *text;
 
+	if (l->first)
+		return l->first;
+	if (!(text = whole(l, &mark, &n)))
+		return NULL;
+	l->first = message_new(text, n, l->last->begin);
+	l->first->next = l->last;
+	l->last->holders++;
+	l->first_made = now_ms();
+	return l->first;
+}
+
+/* It holds all that comes after it: not for long. Lock held. */
+static void
+drop_first(struct live *l)
+{
+	if (!l->first || now_ms() - l->first_made < FRESH_MS)
+		return;
+	let_go(l->first);
+	l->first = NULL;
+}
+
+/* Who comes at about the same time begins with the same message: it may be large. */
+static struct client *
+client_new(struct live *l, struct visit *visit)
+{
+	struct client *c = mem_zero(1, sizeof *c);
+
 	pthread_mutex_lock(&l->lock);
-	text = whole(l, &mark, &n);
-	*c = (struct client){.live = l, .joins = true};
-	if (text) {
-		c->at = message_new(text, n, l->last->begin);
-		c->at->next = l->last;
-		l->last->holders++;
-	}
+	*c = (struct client){.live = l, .visit = visit, .at = first(l), .joins = true};
+	if (c->at)
+		c->at->holders++;
 	pthread_mutex_unlock(&l->lock);
 	return c;
 }
@@ -276,7 +377,7 @@ static enum MHD_Result
 send_events(struct live *l, struct MHD_Connection *to)
 {
 	enum { BLOCK = 64 << 10 };
-	struct client *c = client_new(l);
+	struct client *c = client_new(l, visit_of(to));
 	struct MHD_Response *r;
 
 	if (!c->at) {
@@ -317,6 +418,7 @@ handle(void *v, struct MHD_Connection *from, const char *url, const char *method
 	(void)data;
 	if (!*seen) {
 		*seen = &once;
+		turn(l, visit_of(from), TAKES);
 		return MHD_YES;
 	}
 	if (*size) {
@@ -436,8 +538,9 @@ live_open(const char *run, const char *baseline, const char *address, int port)
 		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_THREAD_PER_CONNECTION, 0,
 		NULL, NULL, handle, l, MHD_OPTION_LISTEN_SOCKET, l->listener,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)LIVE_CLIENTS, MHD_OPTION_CONNECTION_TIMEOUT,
-		(unsigned)LIVE_IDLE, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIVE_HEADER,
-		MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK, MHD_OPTION_END);
+		(unsigned)LIVE_IDLE, MHD_OPTION_NOTIFY_CONNECTION, notice, l,
+		MHD_OPTION_NOTIFY_COMPLETED, answered, l, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)LIVE_HEADER, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK, MHD_OPTION_END);
 	if (l->daemon)
 		return l;
 	err_set("%s cannot be served", l->url);
@@ -491,6 +594,8 @@ live_run(struct live *l, const volatile sig_atomic_t *stop)
 		struct timespec t;
 		pthread_mutex_lock(&l->lock);
 		look(l);
+		cut_off(l);
+		drop_first(l);
 		pthread_mutex_unlock(&l->lock);
 		pause = 100 * (now_ms() - begun);
 		pause = pause < LOOK_MS ? LOOK_MS : pause > LOOK_MOST_MS ? LOOK_MOST_MS : pause;
@@ -512,6 +617,7 @@ live_close(struct live *l)
 		MHD_stop_daemon(l->daemon);
 	else if (l->listener >= 0)
 		close(l->listener);
+	let_go(l->first);
 	let_go(l->last);
 	plot_runs_free(&l->runs);
 	life_free(&l->life[0]);

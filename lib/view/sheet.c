@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "io/table.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,9 +11,9 @@
 enum { WORDS = 4096 };
 
 void
-sheet_init(struct sheet *s, const char *path)
+sheet_init(struct sheet *s, const char *path, const char *wanted)
 {
-	*s = (struct sheet){.path = mem_copy(path), .step = -1};
+	*s = (struct sheet){.path = mem_copy(path), .wanted = wanted, .step = -1};
 }
 
 static void
@@ -28,7 +29,7 @@ forget(struct sheet *s)
 	free(s->column);
 	free(s->word);
 	free(s->note);
-	*s = (struct sheet){.path = s->path, .step = -1};
+	*s = (struct sheet){.path = s->path, .wanted = s->wanted, .step = -1};
 }
 
 void
@@ -59,6 +60,15 @@ of_words(const char *name)
 }
 
 static bool
+is_wanted(const struct sheet *s, const char *name)
+{
+	char word[64];
+
+	snprintf(word, sizeof word, " %.60s ", name);
+	return !s->wanted || strstr(s->wanted, word);
+}
+
+static bool
 begin(struct sheet *s)
 {
 	s->table = table_open(s->path);
@@ -71,6 +81,7 @@ begin(struct sheet *s)
 	for (int i = 0; i < s->columns; i++) {
 		s->column[i].name = mem_copy(table_header(s->table, i));
 		s->column[i].words = of_words(s->column[i].name);
+		s->column[i].idle = !is_wanted(s, s->column[i].name);
 	}
 	s->step = table_column(s->table, "step");
 	return true;
@@ -123,10 +134,13 @@ take_row(struct sheet *s)
 	if (s->rows == s->room) {
 		s->room = s->room ? 2 * s->room : 256;
 		for (int i = 0; i < s->columns; i++)
-			s->column[i].v = mem_grow(s->column[i].v, (size_t)s->room, sizeof(double));
+			if (!s->column[i].idle)
+				s->column[i].v =
+					mem_grow(s->column[i].v, (size_t)s->room, sizeof(double));
 	}
 	for (int i = 0; i < s->columns; i++)
-		s->column[i].v[s->rows] = i == s->step ? step : value(s, i);
+		if (!s->column[i].idle)
+			s->column[i].v[s->rows] = i == s->step ? step : value(s, i);
 	s->rows++;
 }
 
@@ -177,7 +191,7 @@ static const struct sheet_column *
 find(const struct sheet *s, const char *name)
 {
 	for (int i = 0; i < s->columns; i++)
-		if (!strcmp(s->column[i].name, name))
+		if (!s->column[i].idle && !strcmp(s->column[i].name, name))
 			return &s->column[i];
 	return NULL;
 }

@@ -11,10 +11,12 @@ struct sheet_column {
 	char *name;
 	double *v;  /* [rows]; NAN: empty, or not a number; of words, the number of the word */
 	bool words; /* domain, event, cause, origin, class */
+	bool idle;  /* not wanted, not read */
 };
 
 struct sheet {
 	char *path; /* NULL: there is no such table */
+	const char *wanted;
 	long rows;
 	int columns;
 	struct sheet_column *column;
@@ -33,8 +35,11 @@ struct sheet {
 
 enum sheet_news { SHEET_SAME, SHEET_MORE, SHEET_ANEW };
 
-/* path is copied; nothing is read before sheet_read. */
-void sheet_init(struct sheet *s, const char *path);
+/*
+ * path is copied; nothing is read before sheet_read.  wanted: the columns to read, " step layer ",
+ * borrowed; NULL: all.
+ */
+void sheet_init(struct sheet *s, const char *path, const char *wanted);
 /*
  * Read what there is, at first or since the last time.  SHEET_ANEW: the file has been cut back or
  * replaced, and the rows are read again from its beginning.  A file that is not there, or has no
