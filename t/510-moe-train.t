@@ -28,7 +28,8 @@ ok "a run" train --steps 12 --census-every 4 --val-every 5 --val v.txt --trace -
 	-o run a.txt
 is "$(cat err)" "" "nothing is said when stderr is no terminal"
 is "$(ls run | tr '\n' ' ')" \
-	"ckpt.safetensors environment events.csv experts.csv layers.csv loss.csv recipe trace.csv.gz " \
+	"ckpt.safetensors environment events.csv experts.csv layers.csv loss.csv recipe \
+trace.csv.gz " \
 	"the files of a run"
 is "$(head -n 1 run/loss.csv)" "step,domain,tokens,loss,val_loss,lr,grad_norm,load_balance,\
 load_balance_weighted,z,z_weighted,entropy,entropy_weighted,balance,balance_weighted,ortho,\
@@ -150,7 +151,8 @@ train --steps 4 --census-every 2 --trace --trace-every 2 -o here a.txt
 ok "CSVs elsewhere" train --steps 4 --census-every 2 --trace --trace-every 2 -o there \
 	--loss-csv l.csv --experts-csv e.csv.gz --events-csv v.csv --layers-csv y.csv \
 	--trace-csv t.csv a.txt
-is "$(ls there | tr '\n' ' ')" "ckpt.safetensors environment recipe " "none of them in the directory"
+is "$(ls there | tr '\n' ' ')" "ckpt.safetensors environment recipe " \
+	"none of them in the directory"
 same here/loss.csv l.csv "--loss-csv"
 same here/events.csv v.csv "--events-csv"
 same here/layers.csv y.csv "--layers-csv"

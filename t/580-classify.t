@@ -25,7 +25,8 @@ begun() {
 
 ok "a classifier is trained" train -j1 -o one
 is "$(ls one | tr '\n' ' ')" \
-	"ckpt.safetensors environment events.csv experts.csv layers.csv loss.csv recipe " "a run directory"
+	"ckpt.safetensors environment events.csv experts.csv layers.csv loss.csv recipe " \
+	"a run directory"
 is "$(column one/loss.csv step | tail -n 1)" 24 "all steps"
 is "$(column one/loss.csv val_loss | grep -c .)" 4 "validated every six"
 is "$(wc -l <one/experts.csv)" 16 "a census of five experts, three times"

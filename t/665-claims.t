@@ -97,7 +97,8 @@ value() {
 		"$T/m/figures.csv"
 }
 is "$(ls "$run" | tr '\n' ' ')" "ckpt-1500.safetensors ckpt-3000.safetensors ckpt.safetensors \
-events.csv experts.csv figures.csv layers.csv loss.csv recipe " "with their checkpoints on the way"
+environment events.csv experts.csv figures.csv layers.csv loss.csv recipe " \
+	"with their checkpoints on the way"
 is "$(value replacements all)" \
 	"$(awk -F, '$4 == "birth" && $9 == "replace"' "$run/events.csv" | wc -l)" \
 	"replacements are those of the events"
@@ -111,6 +112,11 @@ ok "what it loses without experts is measured" test "$without"
 is "$(awk -F, 'END { print NR }' "$T/m/verdicts.csv")" 14 "the verdicts are there"
 ok "and shown" grep -q '^M8   ' "$T/shown"
 is "$(ls "$T/m/plots" | tr '\n' ' ')" "experts.svg losses.svg " "and drawn what there is"
+mkdir "$T/all"
+cp -r "$T/m" "$T/all/market"
+ok "a page of it" sh t/claims/page.sh "$T/all"
+ok "has the verdicts" grep -q '<h2>market/verdicts.csv</h2>' "$T/all/page.html"
+ok "and the runs" grep -q 'In the first run, B2c/1' "$T/all/page.html"
 find "$T/m" -type f -exec ls -l --full-time {} + >"$T/before"
 ok "again" claims >"$T/shown.again"
 find "$T/m" -type f -exec ls -l --full-time {} + >"$T/after"

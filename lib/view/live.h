@@ -13,9 +13,10 @@
  *
  * and all others are refused.  On a loopback address, so are requests that name another host, which
  * a browser sends when another site's page makes it.  At most LIVE_CLIENTS connections are held,
- * each with LIVE_HEADER bytes of memory for what it asks.  Cut off is who neither asks nor reads for
- * LIVE_IDLE seconds, has not asked after LIVE_ASK seconds, however many bytes came, has not taken an
- * answer, or a block of one that has no end, after LIVE_TAKE seconds, or is LIVE_BEHIND bytes behind.
+ * each with LIVE_HEADER bytes of memory for what it asks.  Cut off is who neither asks nor reads
+ * for LIVE_IDLE seconds, has not asked after LIVE_ASK seconds, however many bytes came, has not
+ * taken an answer, or a block of one that has no end, after LIVE_TAKE seconds, or is LIVE_BEHIND
+ * bytes behind.
  */
 enum {
 	LIVE_CLIENTS = 64,
