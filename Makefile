@@ -131,6 +131,7 @@ bench: all $(BENCHES)
 
 # Without -j as many runs at a time as there are processors.
 claims: claims-market claims-ecology claims-xslot
+	@PATH="$(abspath $(B)):$$PATH" sh t/claims/page.sh $(B)/claims
 claims-market: all
 	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) --no-print-directory \
 		-f t/claims/market.mk

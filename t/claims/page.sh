@@ -1,6 +1,6 @@
 #!/bin/sh
-# page.sh DIR: DIR/page.html, of all verdicts that `make claims` left below DIR, and of the runs with
-# and without a market that its claims compare.
+# page.sh DIR: DIR/page.html, of all verdicts that `make claims` left below DIR, and of the runs
+# with and without a market that its claims compare.
 set -eu
 dir=$1
 cd "$dir"
