@@ -1,8 +1,10 @@
 #include "offload/store.h"
+#include "base/crc.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/task.h"
+#include "offload/fetch.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -10,7 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 /*
  * The head: this, the recipe, u32 hidden [L][E], u32 crc [leaves], the resident tensors in file
@@ -75,6 +76,25 @@ store_resident(const struct store *s)
 	if (s->shade)
 		bytes += (size_t)s->neurons * (sizeof *s->shade + (size_t)s->row);
 	return bytes;
+}
+
+static void
+mark_tensor(void *arg, struct tensor *t, int layer, int slot)
+{
+	uint32_t *crc = arg;
+
+	(void)layer;
+	if (slot < 0)
+		*crc = crc_32(*crc, t->w, (size_t)(t->rows * t->cols) * sizeof *t->w);
+}
+
+uint32_t
+store_model(const struct store *s)
+{
+	uint32_t crc = 0;
+
+	param_each(s->param, mark_tensor, &crc);
+	return crc ? crc : 1;
 }
 
 /* ---- the leaves' places ---- */
@@ -252,7 +272,7 @@ head_end(struct head *h, struct store *s, size_t crcs)
 	pre.head = h->n;
 	pre.bytes = s->bytes + h->n; /* laid out with a head of nothing */
 	memcpy(h->p, &pre, sizeof pre);
-	pre.crc = (uint32_t)crc32_z(0, (const Bytef *)h->p, h->n);
+	pre.crc = crc_32(0, h->p, h->n);
 	memcpy(h->p, &pre, sizeof pre);
 }
 
@@ -264,7 +284,7 @@ each_leaf(const struct store_plan *p, struct store *s, float *leaf, struct file 
 		struct store_leaf *x = &s->leaf[i];
 		leaf_make(p, x, (i - s->expert[x->layer][x->slot].first) * p->leaf, leaf);
 		if (!f)
-			x->crc = (uint32_t)crc32_z(0, (const Bytef *)leaf, x->bytes);
+			x->crc = crc_32(0, leaf, x->bytes);
 		else if (file_write(f, leaf, x->bytes) != 0)
 			return -1;
 	}
@@ -304,6 +324,23 @@ done:
 
 /* ---- reading ---- */
 
+static int
+came(const char *name, int error, uint64_t at)
+{
+	if (error == FETCH_END)
+		return err_set("%s: ends at byte %llu (expected more)", name,
+			       (unsigned long long)at);
+	if (error)
+		return err_set("%s: byte %llu: %s", name, (unsigned long long)at, strerror(error));
+	return 0;
+}
+
+int
+store_came(const struct store *s, int error, uint64_t at)
+{
+	return came(s->name, error, at);
+}
+
 /* n bytes at `at`, all of them. */
 static int
 read_all(const char *name, int fd, void *into, size_t n, uint64_t at)
@@ -315,13 +352,23 @@ read_all(const char *name, int fd, void *into, size_t n, uint64_t at)
 		if (got > 0)
 			have += (size_t)got;
 		else if (got == 0 || (errno == EINVAL && have > 0)) /* the same with O_DIRECT */
-			return err_set("%s: ends at byte %llu (expected more)", name,
-				       (unsigned long long)(at + have));
+			return came(name, FETCH_END, at + have);
 		else if (errno != EINTR)
-			return err_set("%s: byte %llu: %s", name, (unsigned long long)(at + have),
-				       strerror(errno));
+			return came(name, errno, at + have);
 	}
 	return 0;
+}
+
+int
+store_verify(const struct store *s, int leaf, const void *bytes)
+{
+	const struct store_leaf *x = &s->leaf[leaf];
+
+	if (crc_32(0, bytes, x->bytes) == x->crc)
+		return 0;
+	return err_set("%s: layer %d, expert %d: the leaf at byte %llu is damaged (its CRC-32 is "
+		       "another)",
+		       s->name, x->layer, x->slot, (unsigned long long)x->at);
 }
 
 int
@@ -329,13 +376,7 @@ store_read(const struct store *s, int leaf, void *into)
 {
 	const struct store_leaf *x = &s->leaf[leaf];
 
-	if (read_all(s->name, s->fd, into, x->bytes, x->at) != 0)
-		return -1;
-	if ((uint32_t)crc32_z(0, into, x->bytes) == x->crc)
-		return 0;
-	return err_set("%s: layer %d, expert %d: the leaf at byte %llu is damaged (its CRC-32 is "
-		       "another)",
-		       s->name, x->layer, x->slot, (unsigned long long)x->at);
+	return read_all(s->name, s->fd, into, x->bytes, x->at) ? -1 : store_verify(s, leaf, into);
 }
 
 struct check {
@@ -424,19 +465,19 @@ head_crc(const struct reader *r, const struct preamble *pre)
 	enum { PIECE = 1 << 18 };
 	struct preamble bare = *pre;
 	char *p = mem_zero(PIECE, 1);
-	uLong crc;
+	uint32_t crc;
 	int bad = 0;
 
 	bare.crc = 0;
-	crc = crc32_z(0, (const Bytef *)&bare, sizeof bare);
+	crc = crc_32(0, &bare, sizeof bare);
 	for (uint64_t at = sizeof bare; at < r->end && !bad; at += PIECE) {
 		const size_t n = r->end - at < PIECE ? (size_t)(r->end - at) : PIECE;
 		bad = read_all(r->name, r->fd, p, n, at);
-		crc = crc32_z(crc, (const Bytef *)p, n);
+		crc = crc_32(crc, p, n);
 	}
 	free(p);
-	if (!bad && (uint32_t)crc != pre->crc)
-		bad = err_set("%s: the head is damaged (its CRC-32 is %08lx, expected %08x)",
+	if (!bad && crc != pre->crc)
+		bad = err_set("%s: the head is damaged (its CRC-32 is %08x, expected %08x)",
 			      r->name, crc, pre->crc);
 	return bad;
 }

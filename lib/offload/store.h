@@ -51,6 +51,8 @@ struct store {
 size_t store_leaf_bytes(const struct shape *s, int neurons);
 /* The most leaves that a token may need in one layer at once. */
 int store_need(const struct store *s);
+/* A mark of the model: the CRC-32 of what each token uses, however its leaves were cut; not 0. */
+uint32_t store_model(const struct store *s);
 /* Memory that the open store takes, without any leaf. */
 size_t store_resident(const struct store *s);
 
@@ -64,6 +66,9 @@ struct store *store_open(const char *file, bool direct);
 int store_check(const struct store *s);
 /* Read and verify a leaf; `into` has its bytes and is aligned to STORE_ALIGN. */
 int store_read(const struct store *s, int leaf, void *into);
+/* Its two halves: a read of it has ended so (offload/fetch), and are these its bytes? */
+int store_came(const struct store *s, int error, uint64_t at);
+int store_verify(const struct store *s, int leaf, const void *bytes);
 void store_close(struct store *s); /* NULL is harmless */
 
 /* What is to be written. */
