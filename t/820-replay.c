@@ -286,6 +286,57 @@ test_learned(void)
 	}
 }
 
+/*
+ * Traces for which nothing is better than LRU: each use is of an expert by its place in the order
+ * of last uses, the latest the likeliest, or of any.
+ */
+static struct access_trace *
+recent_trace(uint64_t number, bool even)
+{
+	static char text[1 << 16];
+	int order[LAYERS][EXPERTS];
+	char *s = text + sprintf(text, "step,layer,expert\n");
+
+	for (int i = 0; i < LAYERS * EXPERTS; i++)
+		order[i / EXPERTS][i % EXPERTS] = i % EXPERTS;
+	for (int step = 0; step < STEPS; step++)
+		for (int l = 0; l < LAYERS; l++) {
+			struct rng r = rng_at(number, RNG_TEST, (uint64_t)step, (uint64_t)l);
+			for (int k = 0; k < USED; k++) {
+				const double u = rng_uniform(&r);
+				const int at = (int)(EXPERTS * (even ? u : u * u));
+				const int e = order[l][at];
+				memmove(order[l] + 1, order[l], (size_t)at * sizeof e);
+				order[l][0] = e;
+				s += sprintf(s, "%d,%d,%d\n", step, l, e);
+			}
+		}
+	return trace(text);
+}
+
+static void
+test_never_below(void)
+{
+	long below = 0, all = 0;
+
+	for (uint64_t number = 1; number <= 12; number++) {
+		struct access_trace *t = recent_trace(number, number % 4 == 0);
+		for (int global = 0; global < 2; global++)
+			for (int slots = 2; slots <= 24; slots += slots / 2) {
+				const long lru = hits(t, EVICT_LRU, slots, global);
+				const long learned = hits(t, EVICT_LEARNED, slots, global);
+				all++;
+				below += learned < lru;
+				if (learned < lru)
+					fprintf(stderr, "# trace %d, %d slots: %ld < %ld\n",
+						(int)number, slots, learned, lru);
+			}
+		access_free(t);
+	}
+	is_long(below, 0,
+		"where LRU is the best, of %ld pools those in which learned has fewer hits", all);
+}
+
 /* The hits of the first steps are the same whatever comes after them. */
 static void
 test_blind(void)
@@ -355,6 +406,7 @@ main(void)
 	test_scope();
 	test_limit();
 	test_learned();
+	test_never_below();
 	test_blind();
 	test_bad();
 	return done();

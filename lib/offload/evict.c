@@ -43,13 +43,22 @@ struct evict {
 	/* Of learned. */
 	struct hazard *hazard;
 	int *order;	      /* [depth] the place of a layer among those that appear */
-	struct evict *shadow; /* lru in as many slots */
-	double lead;	      /* hits more than the shadow's, the recent ones */
-	double differ;	      /* recent accesses that hit in one and missed in the other */
-	int step;	      /* for which the lead has been aged */
-	bool follow;	      /* lru's order */
-	bool *shadow_hit;     /* [most accesses of a turn] */
 	long lesson;	      /* the first turn of the prompts of this part or a later one */
+	struct line *line;    /* [1, or depth] those that are there by their last use */
+	struct evict *shadow; /* lru in as many slots */
+	struct evict *ghost;  /* the learned order alone in as many, by the same chances */
+	long lead;	      /* hits more than the shadow's */
+	long apart;	      /* items that the shadow holds, and this does not */
+	double proven;	      /* hits of the ghost more than the shadow's, the recent ones */
+	double differ;	      /* recent accesses that hit in one and missed in the other */
+	int step;	      /* for which these have been aged */
+	bool hinted;	      /* by a predictor */
+};
+
+/* A list from the item unused for longest to the one used last. */
+struct line {
+	uint32_t oldest, newest;
+	uint32_t *before, *after; /* [items] all lists' own */
 };
 
 /* --- the heap --- */
@@ -125,21 +134,59 @@ layer_of(const struct evict *e, uint32_t item)
 	return lo;
 }
 
-static void
-drop_first(struct evict *e, struct heap *h)
+static struct heap *
+heap_of(const struct evict *e, int layer)
 {
-	const uint32_t gone = h->item[0];
+	return &e->heap[e->one_heap ? 0 : layer];
+}
+
+static struct line *
+line_of(const struct evict *e, int layer)
+{
+	return &e->line[e->global ? 0 : layer];
+}
+
+static void
+line_leave(struct line *l, uint32_t item)
+{
+	const uint32_t before = l->before[item], after = l->after[item];
+
+	*(before == absent ? &l->oldest : &l->after[before]) = after;
+	*(after == absent ? &l->newest : &l->before[after]) = before;
+}
+
+static void
+line_join(struct line *l, uint32_t item)
+{
+	l->before[item] = l->newest;
+	l->after[item] = absent;
+	*(l->newest == absent ? &l->oldest : &l->after[l->newest]) = item;
+	l->newest = item;
+}
+
+static void
+drop(struct evict *e, uint32_t gone)
+{
+	const int layer = layer_of(e, gone);
+	struct heap *h = heap_of(e, layer);
+	const long at = e->place[gone];
+	const uint32_t last = h->item[--h->n];
 
 	if (e->ahead[gone]) {
 		e->ahead[gone] = false;
 		e->wasted++;
-		e->wasted_bytes += (double)e->t->bytes[layer_of(e, gone)];
+		e->wasted_bytes += (double)e->t->bytes[layer];
 	}
-	h->n--;
+	if (e->line)
+		line_leave(line_of(e, layer), gone);
+	if (e->shadow)
+		e->apart += evict_holds(e->shadow, gone);
 	e->n--;
-	if (h->n)
-		sink(e, h, 0, h->item[h->n]);
 	e->place[gone] = absent;
+	if (last == gone)
+		return;
+	put(e, h, at, last);
+	settle(e, h, last);
 }
 
 /* --- who gives way --- */
@@ -176,34 +223,79 @@ least_of_layers(const struct evict *e, int now)
 	return found;
 }
 
-static struct heap *
-heap_of(const struct evict *e, int layer)
-{
-	return &e->heap[e->one_heap ? 0 : layer];
-}
-
-/* Whose first item gives way to one of this layer; NULL: there is room. */
-static struct heap *
+static bool
 crowded(const struct evict *e, int layer)
 {
-	struct heap *h = heap_of(e, layer);
+	const struct heap *h = heap_of(e, layer);
 
-	if (e->global ? e->n < e->room : h->n < h->room)
-		return NULL;
-	return e->global && !e->one_heap ? least_of_layers(e, layer) : h;
+	return e->global ? e->n >= e->room : h->n >= h->room;
 }
 
-/* A new item, in a place that is free or that the least gives up. */
+/* Of a crowded pool, by rank. */
+static uint32_t
+least(const struct evict *e, int layer)
+{
+	return (e->global && !e->one_heap ? least_of_layers(e, layer) : heap_of(e, layer))->item[0];
+}
+
+/* The one unused for longest; none that a predictor has asked for. */
+static uint32_t
+oldest(const struct evict *e, int layer)
+{
+	const struct line *l = line_of(e, layer);
+	uint32_t item = l->oldest;
+
+	while (e->hinted && e->rank[item].value == HUGE_VAL && l->after[item] != absent)
+		item = l->after[item];
+	return item;
+}
+
+/*
+ * May the item of least rank give way, though it may not be the oldest?  The learned order has to
+ * have been the better one where nothing was at stake, in the ghost: by eight hits and six standard
+ * deviations of what would be seen were both equally good, and by more than the ghost could still
+ * lose.  And then no more is staked than what was won there.
+ *
+ * What a pool could lose is lead - apart: at worst each item that the shadow holds, and it does
+ * not, is used next.  Giving up another of the shadow's takes one from that, and nothing else does:
+ * where the pool follows the shadow's order, a miss that is the shadow's hit brings one of those
+ * apart, and it is one of this pool's own that goes, for each of them is older than all of the
+ * shadow's.
+ */
+static bool
+may_differ(const struct evict *e, uint32_t item)
+{
+	if (e->proven <= 8 + 6 * sqrt(e->differ) || e->proven < (double)e->ghost->apart)
+		return false;
+	return e->hinted || !evict_holds(e->shadow, item) ||
+	       (double)(e->lead - e->apart) + e->proven >= 1;
+}
+
+/* The item of a crowded pool that gives way to one of this layer. */
+static uint32_t
+victim(const struct evict *e, int layer)
+{
+	const uint32_t item = least(e, layer);
+
+	return !e->line || may_differ(e, item) ? item : oldest(e, layer);
+}
+
+/* A new item, in a place that is free or that another gives up. */
 static void
 admit(struct evict *e, int layer, uint32_t item)
 {
-	struct heap *h = heap_of(e, layer), *from = crowded(e, layer);
+	struct heap *h = heap_of(e, layer);
 
-	if (from) {
-		if (e->policy == EVICT_MIN && !below(e, h->item[0], item))
+	if (crowded(e, layer)) {
+		const uint32_t gone = victim(e, layer);
+		if (e->policy == EVICT_MIN && !below(e, gone, item))
 			return;
-		drop_first(e, from);
+		drop(e, gone);
 	}
+	if (e->line)
+		line_join(line_of(e, layer), item);
+	if (e->shadow)
+		e->apart -= evict_holds(e->shadow, item);
 	e->n++;
 	rise(e, h, h->n++, item);
 }
@@ -223,6 +315,15 @@ decayed(double count, double now)
 	return most + log2(1 + exp2(-fabs(count - now)));
 }
 
+static double
+expected(const struct evict *e, uint32_t item)
+{
+	const double p = (double)hazard_next(e->hazard)[item];
+	const double q = (double)hazard_later(e->hazard)[item];
+
+	return fmax(p, q / (1 + q - p));
+}
+
 static void
 rank_access(struct evict *e, const struct access_turn *turn, long i, uint32_t item)
 {
@@ -230,8 +331,8 @@ rank_access(struct evict *e, const struct access_turn *turn, long i, uint32_t it
 
 	r->used = i;
 	switch (e->policy) {
-	case EVICT_LRU:
-	case EVICT_LEARNED: break;
+	case EVICT_LRU: break;
+	case EVICT_LEARNED: r->value = expected(e, item); break;
 	case EVICT_LFU: r->value++; break;
 	case EVICT_DECAY: r->value = decayed(r->value, turn->step / e->half_life); break;
 	case EVICT_MIN: r->value = -(double)e->next_use[i]; break;
@@ -260,15 +361,6 @@ foresee(struct evict *e)
 
 /* --- the learned rank --- */
 
-static double
-expected(const struct evict *e, uint32_t item)
-{
-	const double p = (double)hazard_next(e->hazard)[item];
-	const double q = (double)hazard_later(e->hazard)[item];
-
-	return e->follow ? 0 : fmax(p, q / (1 + q - p));
-}
-
 static void
 rank_layer(struct evict *e, int layer)
 {
@@ -278,31 +370,17 @@ rank_layer(struct evict *e, int layer)
 		e->rank[h->item[i]].value = expected(e, h->item[i]);
 }
 
-/*
- * lead = sum over accesses of (hit - the shadow's hit) 2^(-age / 128 steps), differ likewise of its
- * square.  Were both equally good, lead would have the variance differ: the shadow's order is
- * followed while it leads by more than a standard deviation.  Sides change between two steps, so
- * that a turn has one order.
- */
+/* What was proven counts 2^(-age / 128 steps). */
 static void
-choose_side(struct evict *e, const struct access_turn *turn)
+age(struct evict *e, int step)
 {
-	const double fade = exp2((e->step - turn->step) / 128.);
-	bool follow;
+	const double fade = exp2((e->step - step) / 128.);
 
-	if (turn->step == e->step)
+	if (step == e->step)
 		return;
-	e->lead *= fade;
+	e->proven *= fade;
 	e->differ *= fade;
-	e->step = turn->step;
-	follow = e->lead < -sqrt(e->differ);
-	if (follow == e->follow)
-		return;
-	e->follow = follow;
-	for (int l = 0; l < e->heaps; l++) {
-		rank_layer(e, l);
-		settle_all(e, &e->heap[l]);
-	}
+	e->step = step;
 }
 
 /* The rows of a layer are known, token by token, when its batch of the prompt is computed. */
@@ -326,26 +404,16 @@ begin_learned(struct evict *e, const struct access_turn *turn)
 	const uint32_t *item = e->t->play.item + turn->begin;
 	const long n = turn[1].begin - turn->begin;
 
-	choose_side(e, turn);
+	age(e, turn->step);
 	if (turn->warm)
 		learn_prompt(e, turn);
 	else
 		hazard_turn(e->hazard, turn->layer, item, n);
-	rank_layer(e, turn->layer);
-	for (long i = 0; i < n; i++)
-		e->rank[item[i]].value = HUGE_VAL;
-	settle_all(e, &e->heap[turn->layer]);
-}
-
-static void
-end_learned(struct evict *e, const struct access_turn *turn, long k, const bool *hit)
-{
-	const long n = turn[1].begin - turn->begin;
-
-	evict_turn(e->shadow, k, e->shadow_hit);
-	for (long i = 0; !turn->warm && i < n; i++) {
-		e->lead += hit[i] - e->shadow_hit[i];
-		e->differ += hit[i] != e->shadow_hit[i];
+	for (struct evict *v = e; v; v = v->ghost) {
+		rank_layer(v, turn->layer);
+		for (long i = 0; i < n; i++)
+			v->rank[item[i]].value = HUGE_VAL;
+		settle_all(v, &v->heap[turn->layer]);
 	}
 }
 
@@ -395,6 +463,7 @@ unpin_item(struct evict *e, uint32_t item, struct heap *h)
 void
 evict_expect(struct evict *e, long k, uint32_t item)
 {
+	e->hinted = true;
 	if (!evict_holds(e, item) || e->policy == EVICT_MIN)
 		return;
 	pin(e, item);
@@ -405,13 +474,13 @@ bool
 evict_load(struct evict *e, long k, uint32_t item, double chance, double saves, double waste)
 {
 	const struct access_turn *turn = &e->t->play.turn[k];
-	const struct heap *from = crowded(e, turn->layer);
-	const bool known = e->policy == EVICT_LEARNED && from;
-	/* cppcheck-suppress nullPointerRedundantCheck ; known has asked */
-	const double lost = known ? expected(e, from->item[0]) : 0;
+	const uint32_t gone = crowded(e, turn->layer) ? victim(e, turn->layer) : absent;
+	const bool known = e->policy == EVICT_LEARNED && gone != absent;
+	const double lost = known ? expected(e, gone) : 0;
 
+	e->hinted = true;
 	if (evict_holds(e, item) || chance * saves <= (1 - chance) * waste + lost ||
-	    (from && e->rank[from->item[0]].value == HUGE_VAL))
+	    (gone != absent && e->rank[gone].value == HUGE_VAL))
 		return false;
 	e->rank[item].used = turn->begin;
 	pin(e, item);
@@ -446,12 +515,36 @@ access_item(struct evict *e, const struct access_turn *turn, long i)
 	e->ahead[item] = false;
 	unpin_item(e, item, heap_of(e, turn->layer));
 	rank_access(e, turn, i, item);
-	if (e->policy == EVICT_LEARNED)
-		e->rank[item].value = expected(e, item);
 	if (hit)
 		settle(e, heap_of(e, turn->layer), item);
 	else
 		admit(e, turn->layer, item);
+	return hit;
+}
+
+/* The pool, its shadow and its ghost, side by side. */
+static bool
+access_all(struct evict *e, const struct access_turn *turn, long i)
+{
+	const uint32_t item = e->t->play.item[i];
+	const bool hit = access_item(e, turn, i), known = access_item(e->ghost, turn, i);
+	struct line *l = line_of(e, turn->layer);
+	struct evict *s = e->shadow;
+	uint32_t gone = absent;
+	bool old;
+
+	if (hit) {
+		line_leave(l, item);
+		line_join(l, item);
+	}
+	if (!evict_holds(s, item) && crowded(s, turn->layer))
+		gone = victim(s, turn->layer);
+	old = access_item(s, turn, i);
+	e->lead += hit - old;
+	e->apart -= gone != absent && !evict_holds(e, gone);
+	e->ghost->apart -= gone != absent && !evict_holds(e->ghost, gone);
+	e->proven += known - old;
+	e->differ += known != old;
 	return hit;
 }
 
@@ -465,13 +558,11 @@ evict_turn(struct evict *e, long k, bool *hit)
 	if (e->policy == EVICT_LEARNED)
 		begin_learned(e, turn);
 	for (long i = 0; i < n; i++) {
-		hit[i] = access_item(e, turn, turn->begin + i);
+		hit[i] = (e->line ? access_all : access_item)(e, turn, turn->begin + i);
 		hits += hit[i];
 	}
 	while (e->pins)
 		unpin(e, e->pins - 1, heap_of(e, turn->layer));
-	if (e->policy == EVICT_LEARNED)
-		end_learned(e, turn, k, hit);
 	return hits;
 }
 
@@ -506,39 +597,59 @@ new_heaps(struct evict *e, int slots)
 	}
 }
 
-static void
-new_learned(struct evict *e, int slots)
+static uint32_t *
+all_absent(size_t n)
 {
-	const struct access_trace *t = e->t;
-	long most = 0;
+	uint32_t *v = mem_grow(NULL, n, sizeof *v);
 
-	e->hazard = hazard_new(t->depth, t->first);
-	e->shadow = evict_new(t, EVICT_LRU, slots, e->global, 1);
-	e->order = mem_zero((size_t)t->depth, sizeof *e->order);
-	for (int l = 1; l < t->depth; l++)
-		e->order[l] = e->order[l - 1] + (t->first[l] > t->first[l - 1]);
-	for (long k = 0; k < t->play.turns; k++) {
-		const long n = t->play.turn[k + 1].begin - t->play.turn[k].begin;
-		most = n > most ? n : most;
-	}
-	e->shadow_hit = mem_zero((size_t)most, sizeof *e->shadow_hit);
+	memset(v, 0xff, n * sizeof *v);
+	return v;
 }
 
-struct evict *
-evict_new(const struct access_trace *t, enum evict_policy policy, int slots, bool global,
-	  double half_life)
+static struct evict *
+make(const struct access_trace *t, enum evict_policy policy, int slots, bool global,
+     double half_life)
 {
 	struct evict *e = mem_zero(1, sizeof *e);
 	const size_t items = (size_t)t->items;
 
 	*e = (struct evict){.t = t, .policy = policy, .half_life = half_life, .global = global};
 	new_heaps(e, slots);
-	e->place = mem_grow(NULL, items, sizeof *e->place);
-	memset(e->place, 0xff, items * sizeof *e->place);
+	e->place = all_absent(items);
 	e->rank = mem_zero(items, sizeof *e->rank);
 	e->ahead = mem_zero(items, sizeof *e->ahead);
 	for (size_t i = 0; policy == EVICT_DECAY && i < items; i++)
 		e->rank[i].value = -HUGE_VAL;
+	return e;
+}
+
+static void
+new_learned(struct evict *e, int slots)
+{
+	const struct access_trace *t = e->t;
+	const int lines = e->global ? 1 : t->depth;
+	uint32_t *before = all_absent((size_t)t->items), *after = all_absent((size_t)t->items);
+
+	e->hazard = hazard_new(t->depth, t->first);
+	e->shadow = evict_new(t, EVICT_LRU, slots, e->global, 1);
+	e->order = mem_zero((size_t)t->depth, sizeof *e->order);
+	for (int l = 1; l < t->depth; l++)
+		e->order[l] = e->order[l - 1] + (t->first[l] > t->first[l - 1]);
+	e->line = mem_zero((size_t)lines, sizeof *e->line);
+	for (int l = 0; l < lines; l++)
+		e->line[l] = (struct line){absent, absent, before, after};
+	e->ghost = make(t, EVICT_LEARNED, slots, e->global, 1);
+	e->ghost->hazard = e->hazard;
+	e->ghost->order = e->order;
+	e->ghost->shadow = e->shadow;
+}
+
+struct evict *
+evict_new(const struct access_trace *t, enum evict_policy policy, int slots, bool global,
+	  double half_life)
+{
+	struct evict *e = make(t, policy, slots, global, half_life);
+
 	if (policy == EVICT_MIN)
 		foresee(e);
 	if (policy == EVICT_LEARNED)
@@ -560,9 +671,19 @@ evict_free(struct evict *e)
 	free(e->ahead);
 	free(e->pinned);
 	free(e->value);
-	hazard_free(e->hazard);
+	if (e->ghost) {
+		e->ghost->hazard = NULL; /* lent to it */
+		e->ghost->order = NULL;
+		e->ghost->shadow = NULL;
+	}
+	evict_free(e->ghost);
 	evict_free(e->shadow);
+	hazard_free(e->hazard);
 	free(e->order);
-	free(e->shadow_hit);
+	if (e->line) {
+		free(e->line->before);
+		free(e->line->after);
+	}
+	free(e->line);
 	free(e);
 }

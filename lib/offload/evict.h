@@ -24,9 +24,15 @@
  * who waits until the use, 1 / (d + (1 - p) L / q) at d = L: an item is worth the better of the
  * two (an index after Gittins for when to stop waiting).  What the policy knows: the experts of
  * all turns so far, of the prompt's layers so far, and those that the router has named for the
- * turn at hand; those of them that still wait for their access do not give way.  Beside it runs
- * lru in as many slots; if that would have had more of the recent hits, its order is followed
- * until this is no longer so.
+ * turn at hand; those of them that still wait for their access do not give way.
+ *
+ * Beside it run, in as many slots each, lru and a ghost, which is this order alone.  The order is
+ * followed only while the ghost has had clearly more of the recent hits than lru, and more than it
+ * could still lose; and it stakes no more hits than these.  At any moment of any trace
+ *
+ *	hits >= hits of lru - the most that the ghost was ahead,
+ *
+ * and where it never is, as on traces for which lru is the best, the hits are those of lru.
  *
  * Ranks do not change while an item waits, or those of a layer change together, so that heaps hold
  * them: an access costs the logarithm of the pool, with `learned` also the number of layers, and
