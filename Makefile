@@ -109,8 +109,8 @@ asan:
 tsan:
 	@$(MAKE) B=bin/tsan CFLAGS='$(SAN) -fsanitize=thread' check-threads
 
-# The families that compute in parallel: math, model, train; but 410 has one worker.
-THREADED = $(filter-out t/410%,$(filter t/2% t/4% t/5%,$(TESTS:$(B)/%=%)))
+# The families that compute or read in parallel: math, model, train, stores; but 410 has one worker.
+THREADED = $(filter-out t/410%,$(filter t/2% t/4% t/5% t/83%,$(TESTS:$(B)/%=%)))
 check-threads: all $(THREADED:%=$(B)/%)
 	@prove -j2 $(wildcard t/[245]*.t) $(THREADED:%=$(B)/%)
 

@@ -19,7 +19,7 @@
 #include <time.h>
 
 static struct args {
-	char *output, *tree;
+	char *output, *tree, *save_tree;
 	struct opt_ints slots;
 	int policy, predictor, scope, layers, experts, depth, branching; /* replay, learn */
 	double half_life, waste;
@@ -37,7 +37,7 @@ static struct args {
 	size_t memory; /* run */
 	bool resident, buffered, no_skip;
 	int check, readers;
-	char *stats, *bpe, *gpt2, *llama2;
+	char *stats, *timing, *bpe, *gpt2, *llama2;
 	long tokens;
 	double temp, typing, power;
 	int typing_mode;
@@ -57,7 +57,7 @@ static struct args {
 	  .depth = 2,
 	  .branching = 64,
 	  .sample_tokens = 16384,
-	  .readers = 8,
+	  .readers = 32,
 	  .tokens = 256,
 	  .temp = 1,
 	  .seed = -1};
@@ -78,7 +78,7 @@ static const struct opt rows[] = {
 	ROW("half-life", 0, OPT_REAL, half_life, 1e-3, 1e9, "STEPS",
 	    "of a use, as --policy decay counts it"),
 	ROW("predictor", 0, OPT_ENUM, predictor, 0, 0, PREDICTORS,
-	    "who is expected next; run: none, or gate, which reads ahead"),
+	    "who is expected next; run reads ahead what is"),
 	ROW("prefetch", 0, OPT_FLAG, prefetch, 0, 1, NULL, "load ahead what is expected"),
 	ROW("waste", 0, OPT_REAL, waste, 0, 1e9, "LOADS",
 	    "the price of a load ahead that is not used, in loads that are needed"),
@@ -99,6 +99,8 @@ static const struct opt rows[] = {
 	    "as if a token used so many experts of a layer; else the trace's"),
 	ROW("tree", 0, OPT_TEXT, tree, 0, 0, "FILE",
 	    "begin with this tree instead of an empty one"),
+	ROW("save-tree", 0, OPT_TEXT, save_tree, 0, 0, "FILE",
+	    "run: write what the tree has become"),
 	ROW("depth", 0, OPT_INT, depth, 1, TREE_DEPTH, "N",
 	    "of a new tree: turns that it looks back"),
 	ROW("branching", 0, OPT_INT, branching, 1, ACCESS_EXPERTS, "N",
@@ -120,6 +122,7 @@ static const struct opt rows[] = {
 	ROW("no-skip", 0, OPT_FLAG, no_skip, 0, 1, NULL, "read also what is certainly inactive"),
 	ROW("stats", 0, OPT_TEXT, stats, 0, 0, "FILE",
 	    "write the run's figures: quantity,value,unit"),
+	ROW("timing", 0, OPT_TEXT, timing, 0, 0, "FILE", "write a row for each token"),
 	ROW("typing", 0, OPT_REAL, typing, 1e-3, 1e9, "CPS",
 	    "the prompt comes at so many characters (bytes) a second"),
 	ROW("typing-mode", 0, OPT_ENUM, typing_mode, 0, 0, "fetch|encode",
@@ -143,7 +146,7 @@ static const struct opt rows[] = {
 };
 static const struct opt_group groups[] = {{"slots", "Replay:"},
 					  {"tier", "Two tiers of memory (replay):"},
-					  {"tree", "Trees (replay and learn):"},
+					  {"tree", "Trees (replay, learn and run):"},
 					  {"layers", "The model of a trace:"},
 					  {"leaf", "Pack:"},
 					  {"memory", "Run:"},
@@ -250,23 +253,28 @@ write_score(struct row *w, const char *trace, const struct replay_plan *p,
 	return row_end(w);
 }
 
-/* The tree to begin with, which fits the trace; NULL with a message on failure. */
+/* The tree to begin with, which fits so many layers and experts; NULL with a message. */
 static struct tree *
-begin_tree(const struct access_trace *t, const char *file)
+begin_tree(int layers, int experts, const char *file)
 {
-	struct tree_shape s = {.layers = args.layers > 0 ? args.layers : t->depth,
-			       .experts = args.experts > 0 ? args.experts : t->experts,
-			       .depth = args.depth};
+	struct tree_shape s = {.layers = layers, .experts = experts, .depth = args.depth};
 	struct tree *tree;
 
 	s.branching = args.branching < s.experts ? args.branching : s.experts;
 	tree = args.tree ? tree_load(args.tree) : tree_new(&s);
-	if (tree && predict_fits(t, tree_shape(tree)) < 0) {
+	if (tree && predict_fits(layers, experts, tree_shape(tree)) < 0) {
 		err_in("%s", file);
 		tree_free(tree);
 		return NULL;
 	}
 	return tree;
+}
+
+static struct tree *
+trace_tree(const struct access_trace *t, const char *file)
+{
+	return begin_tree(args.layers > 0 ? args.layers : t->depth,
+			  args.experts > 0 ? args.experts : t->experts, file);
 }
 
 /* The mean over the counted accesses of an expert's bytes, 0 if the trace does not tell. */
@@ -331,7 +339,7 @@ replay_slots(struct row *w, const struct access_trace *t, const char *file, int 
 	}
 	if (plan.predictor == PREDICT_GATE && !t->gate.turns)
 		return err_set("%s: no column \"gate\" in the header", file);
-	if (plan.predictor == PREDICT_TREE && !(plan.tree = begin_tree(t, file)))
+	if (plan.predictor == PREDICT_TREE && !(plan.tree = trace_tree(t, file)))
 		return -1;
 	replay(t, &min, &limit);
 	replay(t, &plan, &score);
@@ -390,21 +398,16 @@ static int
 learn_trace(struct tree **tree, const char *file)
 {
 	struct access_trace *t = access_read(file, args.layers, args.experts);
-	struct predict *p;
 	int r = -1;
 
 	if (!t)
 		return -1;
 	if (!*tree)
-		*tree = begin_tree(t, file);
-	if (*tree && (r = predict_fits(t, tree_shape(*tree))) < 0)
+		*tree = trace_tree(t, file);
+	if (*tree && (r = predict_fits(t->depth, t->experts, tree_shape(*tree))) < 0)
 		err_in("%s", file);
-	if (!r) {
-		p = predict_new(t, PREDICT_TREE, *tree);
-		for (long k = 0; k < t->play.turns; k++)
-			predict_learn(p, k);
-		predict_free(p);
-	}
+	if (!r)
+		replay_learn(t, *tree);
 	access_free(t);
 	return r;
 }
@@ -506,6 +509,11 @@ struct talk {
 	double first, ended; /* the first new token, the last */
 	double cpu, joules;  /* of all threads; NAN: unmeasured */
 	struct energy energy;
+	struct decode *decode;
+	struct row timing;	    /* of --timing, else f is NULL */
+	double since;		    /* the token that is being computed */
+	struct decode_count counts; /* before it */
+	struct slots_count reads;
 };
 
 static double
@@ -528,6 +536,7 @@ await_typing(struct talk *t, size_t bytes)
 		return;
 	t->typed += bytes;
 	t->begun = t->start + (double)t->typed / args.typing;
+	decode_idle(t->decode, t->begun);
 	left = t->begun - tick_now();
 	if (left > 0)
 		nanosleep(&(struct timespec){(time_t)left, (long)(1e9 * (left - floor(left)))},
@@ -536,14 +545,49 @@ await_typing(struct talk *t, size_t bytes)
 
 /* The whole prompt is typed while leaves are fetched. */
 static void
-fetch_typing(struct talk *t, struct decode *d, const struct net_how *how)
+fetch_typing(struct talk *t, const struct net_how *how)
 {
 	for (long i = 0; i < t->prompt->n; i++) {
 		size_t n;
 		prompt_bytes(t->prompt, i ? t->prompt->token[i - 1] : -1, t->prompt->token[i], &n);
 		await_typing(t, n);
-		decode_expect(d, how, t->prompt->token[i]);
+		decode_expect(t->decode, how, t->prompt->token[i]);
 	}
+}
+
+static const char timing_columns[] = "token,prompt,seconds,stall,needed,skipped,loads,late,ahead,"
+				     "wasted,bytes,chosen,predicted,right";
+
+/* The token before has gone through the model, or there was none. */
+static void
+time_token(struct talk *t, bool prompt)
+{
+	const struct decode_count was = t->counts;
+	const struct slots_count read = t->reads;
+	const double now = tick_now();
+	struct row *w = &t->timing;
+
+	if (!w->f)
+		return;
+	decode_counts(t->decode, &t->counts, &t->reads);
+	if (t->counts.tokens > was.tokens) {
+		row_long(w, was.tokens);
+		row_long(w, prompt);
+		row_real(w, now - t->since);
+		row_real(w, t->counts.stall - was.stall);
+		row_long(w, t->counts.needed - was.needed);
+		row_long(w, t->counts.skipped - was.skipped);
+		row_long(w, t->reads.loads - read.loads);
+		row_long(w, t->reads.late - read.late);
+		row_long(w, t->reads.ahead - read.ahead);
+		row_long(w, t->reads.wasted - read.wasted);
+		row_real(w, (double)(t->reads.bytes - read.bytes));
+		row_long(w, t->counts.chosen - was.chosen);
+		row_long(w, t->counts.predicted - was.predicted);
+		row_long(w, t->counts.right - was.right);
+		row_end(w);
+	}
+	t->since = tick_now();
 }
 
 static int
@@ -553,8 +597,10 @@ emit(void *arg, int32_t before, int32_t token, bool prompt)
 	size_t n;
 	const unsigned char *p = prompt_bytes(t->prompt, before, token, &n);
 
+	time_token(t, before >= 0 && t->given == 0);
 	if (prompt && args.typing_mode == TYPING_ENCODE)
 		await_typing(t, n);
+	t->since = tick_now();
 	if (!prompt && t->given++ == 0)
 		t->first = tick_now();
 	return fwrite(p, 1, n, stdout) == n && fflush(stdout) == 0 ? 0 : -1; /* finish() says why */
@@ -586,6 +632,7 @@ write_reads(struct row *w, const struct decode_count *c, const struct slots_coun
 	real(w, "wasted_bytes", (double)s->wasted_bytes, "bytes");
 	real(w, "bytes_per_token", (double)s->bytes / (double)(c->tokens ? c->tokens : 1), "bytes");
 	real(w, "recall", share(c->right, c->chosen), "");
+	real(w, "recall_2k", share(c->right_2k, c->chosen), "");
 	real(w, "precision", share(c->right, c->predicted), "");
 }
 
@@ -605,7 +652,8 @@ write_energy(struct row *w, const struct talk *t)
 }
 
 static int
-write_stats(const struct store *s, struct decode *d, const struct talk *t, int seq)
+write_stats(const struct store *s, struct decode *d, const struct talk *t, int seq,
+	    const struct tree *tree)
 {
 	struct row w = {.f = file_create(args.stats)};
 	struct decode_count c;
@@ -614,11 +662,12 @@ write_stats(const struct store *s, struct decode *d, const struct talk *t, int s
 
 	if (!w.f)
 		return -1;
+	decode_settle(d);
 	decode_counts(d, &c, &reads);
 	row_header(&w, "quantity,value,unit");
 	real(&w, "memory", (double)args.memory, "bytes");
-	real(&w, "memory_fixed", (double)decode_fixed(s, seq), "bytes");
-	real(&w, "memory_least", (double)decode_least(s, seq), "bytes");
+	real(&w, "memory_fixed", (double)decode_fixed(s, seq, tree), "bytes");
+	real(&w, "memory_least", (double)decode_least(s, seq, tree), "bytes");
 	real(&w, "memory_peak", (double)mem_peak(), "bytes");
 	real(&w, "leaves", s->leaves, "leaves");
 	real(&w, "leaf_bytes", s->largest, "bytes");
@@ -636,46 +685,86 @@ write_stats(const struct store *s, struct decode *d, const struct talk *t, int s
 	return file_close(w.f);
 }
 
+/* The text, with its clock. */
 static int
-generate(const struct store *s, const struct prompt *text, int room)
+speak(struct decode *d, struct net *n, struct talk *t)
 {
-	const struct net_how how = store_how(&s->book.recipe);
-	const bool lru = args.policy == EVICT_LRU && opt_given(&table, "policy");
-	const struct decode_how ways = {.memory = args.resident ? 0 : args.memory,
-					.readers = args.readers,
-					.predictor = args.predictor == PREDICT_GATE ? DECODE_GATE
-										    : DECODE_NONE,
-					.policy = lru ? DECODE_LRU : DECODE_LEARNED,
-					.skip = !args.no_skip};
-	struct talk talk = {.prompt = text};
+	const struct net_how how = store_how(&decode_store(d)->book.recipe);
 	const struct sample what = {.temperature = args.greedy ? 0 : args.temp,
 				    .seed = how.seed,
 				    .tokens = args.tokens,
-				    .end = text->end,
+				    .end = t->prompt->end,
 				    .emit = emit,
-				    .arg = &talk};
+				    .arg = t};
+	int bad;
+
+	t->decode = d;
+	t->start = t->begun = tick_now();
+	t->cpu = -cpu_now();
+	energy_begin(&t->energy, "");
+	if (args.typing > 0 && args.typing_mode == TYPING_FETCH)
+		fetch_typing(t, &how);
+	bad = sample_run(n, &how, &what, t->prompt->token, t->prompt->n); /* of writing alone */
+	t->ended = tick_now();
+	t->cpu += cpu_now();
+	t->joules = energy_since(&t->energy);
+	time_token(t, t->given == 0);
+	return bad || decode_failed(d) ? -1 : 0;
+}
+
+static int
+generate(const struct store *s, const struct prompt *text, int room, struct tree *tree)
+{
+	const bool lru = args.policy == EVICT_LRU && opt_given(&table, "policy");
+	const struct decode_how ways = {.memory = args.resident ? 0 : args.memory,
+					.readers = args.readers,
+					.predictor = (enum predict_kind)args.predictor,
+					.tree = tree,
+					.policy = lru ? DECODE_LRU : DECODE_LEARNED,
+					.skip = !args.no_skip};
+	struct talk talk = {.prompt = text};
 	struct net *n = net_new(s->param, 1, room, false);
 	struct decode *d = decode_open(s, n, &ways);
 	int bad = -1;
 
-	if (d) {
-		talk.start = talk.begun = tick_now();
-		talk.cpu = -cpu_now();
-		energy_begin(&talk.energy, "");
-		if (args.typing > 0 && args.typing_mode == TYPING_FETCH)
-			fetch_typing(&talk, d, &how);
-		bad = sample_run(n, &how, &what, text->token, text->n) != 0; /* of writing alone */
-		talk.ended = tick_now();
-		talk.cpu += cpu_now();
-		talk.joules = energy_since(&talk.energy);
-		if (decode_failed(d))
-			bad = -1;
-		else if (!bad && args.stats)
-			bad = write_stats(s, d, &talk, room);
-	}
+	if (d && args.timing &&
+	    (!(talk.timing.f = file_create(args.timing)) ||
+	     row_header(&talk.timing, timing_columns) < 0))
+		goto done;
+	if (d)
+		bad = speak(d, n, &talk);
+	if (!bad && args.stats)
+		bad = write_stats(s, d, &talk, room, tree);
+	if (!bad && args.save_tree)
+		bad = tree_save(tree, args.save_tree);
+done:
+	if (talk.timing.f && file_close(talk.timing.f) < 0)
+		bad = -1;
 	decode_close(d);
 	net_free(n);
 	return bad;
+}
+
+/* With --predictor tree: the one that is given, or a new one. -1 with a message. */
+static int
+store_tree(const struct store *s, struct tree **tree)
+{
+	const struct shape *shape = &s->param->shape;
+	int experts = 0;
+
+	*tree = NULL;
+	if (args.predictor != PREDICT_TREE)
+		return 0;
+	for (int l = 0; l < shape->layers; l++)
+		experts = shape->experts[l] > experts ? shape->experts[l] : experts;
+	*tree = begin_tree(shape->layers, experts, s->name);
+	if (*tree && tree_claim(*tree, store_model(s)) == 0)
+		return 0;
+	if (*tree)
+		err_in("%s", args.tree);
+	tree_free(*tree);
+	*tree = NULL;
+	return -1;
 }
 
 enum { MOST_TOKENS = 1 << 24 }; /* of a prompt and its continuation */
@@ -687,14 +776,17 @@ run_store(char **v, int n)
 	const int tables = !!args.bpe + !!args.gpt2 + !!args.llama2;
 	struct prompt text = {0};
 	struct store *s;
+	struct tree *tree = NULL;
 	long room;
 	int bad = -1;
 
 	if (!args.memory == !args.resident)
 		return usage("run: %s (expected --memory BYTES or --resident)",
 			     args.memory ? "two budgets" : "no budget");
-	if (args.predictor > PREDICT_NONE && args.predictor != PREDICT_GATE)
-		return usage("run: a --predictor that it does not have (expected none or gate)");
+	if (args.predictor < 0)
+		args.predictor = PREDICT_NONE;
+	if ((args.tree || args.save_tree) && args.predictor != PREDICT_TREE)
+		return usage("run: a tree without --predictor tree");
 	if (args.policy != EVICT_LRU && args.policy != EVICT_LEARNED)
 		return usage("run: a --policy that it does not have (expected lru or learned)");
 	if (tables > 1)
@@ -704,11 +796,12 @@ run_store(char **v, int n)
 			     args.gpt2 ? "STORE MERGES" : "STORE; the prompt is standard input");
 	if (!(s = store_open(v[0], !args.buffered)))
 		return -1;
-	if ((args.check == CHECK_LOAD || store_check(s) == 0) &&
+	if ((args.check == CHECK_LOAD || store_check(s) == 0) && store_tree(s, &tree) == 0 &&
 	    prompt_open(&text, &words, "-", s->param->shape.vocab) == 0 &&
 	    (room = prompt_room(&text, args.tokens, MOST_TOKENS)) > 0)
-		bad = generate(s, &text, (int)room);
+		bad = generate(s, &text, (int)room, tree);
 	prompt_close(&text);
+	tree_free(tree);
 	store_close(s);
 	return bad;
 }
@@ -726,8 +819,8 @@ static const struct verb verbs[] = {
 	 learn, 0},
 	{"pack", 1, 1, "CKPT", " output leaf sample sample-tokens shadow jobs kernels ", pack, 0},
 	{"run", 1, 2, "STORE, with --gpt2 also MERGES",
-	 " policy memory resident check readers buffered predictor no-skip stats typing "
-	 "typing-mode power "
+	 " policy memory resident check readers buffered predictor tree save-tree depth branching "
+	 "no-skip stats timing typing typing-mode power "
 	 "tokens temp "
 	 "greedy bpe gpt2 llama2 seed jobs kernels ",
 	 run_store, 0},

@@ -6,7 +6,7 @@
 #include "temp.h"
 
 enum { LAYERS = 3, EXPERTS = 8 };
-static const struct tree_shape shape = {LAYERS, EXPERTS, 2, EXPERTS};
+static const struct tree_shape shape = {LAYERS, EXPERTS, 2, EXPERTS, 0};
 
 static float
 chance(struct tree *t, int layer, int expert)
@@ -67,7 +67,7 @@ wander(struct tree *t, uint64_t seed, int turns)
 static void
 test_bounds(void)
 {
-	const struct tree_shape narrow = {LAYERS, EXPERTS, TREE_DEPTH, 2};
+	const struct tree_shape narrow = {LAYERS, EXPERTS, TREE_DEPTH, 2, 0};
 	struct tree *t = tree_new(&narrow);
 	float p[EXPERTS], sum = 0, least = 1;
 
@@ -89,7 +89,7 @@ test_bounds(void)
 static void
 test_pruning(void)
 {
-	const struct tree_shape narrow = {1, EXPERTS, 1, 4};
+	const struct tree_shape narrow = {1, EXPERTS, 1, 4, 0};
 	struct tree *t = tree_new(&narrow);
 
 	for (int i = 0; i < 100; i++)
@@ -151,12 +151,28 @@ test_file(void)
 		tree_free(u);
 	}
 	is_long(refused, (long)n, "with each byte flipped, too");
-	bytes[8] = 2;
-	ok(!tree_load(temp_bytes("later", bytes, n)) && strstr(err_text(), "format version 2"),
+	bytes[8] = 3;
+	ok(!tree_load(temp_bytes("later", bytes, n)) && strstr(err_text(), "format version 3"),
 	   "another version is told");
 	ok(!tree_load(temp_text("text", "a text that is long enough to be the head of a tree")) &&
 		   strstr(err_text(), "no tree"),
 	   "what is no tree is told");
+}
+
+/* A tree that was once one model's stays that one's, also in its file. */
+static void
+test_claim(void)
+{
+	struct tree *t = tree_new(&shape);
+	const char *file = temp("mine");
+
+	ok(tree_claim(t, 7) == 0 && tree_claim(t, 7) == 0, "a tree that was nobody's is claimed");
+	ok(tree_claim(t, 8) != 0 && strstr(err_text(), "another model"), "by nobody else");
+	tree_save(t, file);
+	tree_free(t);
+	t = tree_load(file);
+	ok(tree_claim(t, 8) != 0 && tree_claim(t, 7) == 0, "nor when it has been kept");
+	tree_free(t);
 }
 
 int
@@ -166,5 +182,6 @@ main(void)
 	test_bounds();
 	test_pruning();
 	test_file();
+	test_claim();
 	return done();
 }

@@ -1,12 +1,14 @@
 /*
- * The slot pool: what gives way, what is read ahead, what a failing disk does.  This file's pread
- * stands before the system's: it can be made to fail, to give little, or to wait.
+ * The slot pool, read by io_uring where there is one, and by threads: what gives way, what is read
+ * ahead, what a failing disk does.  This file's pread stands before the system's: it can be made to
+ * fail, to give little, or to wait.
  */
 #include "base/err.h"
 #include "offload/slots.h"
 #include "tap.h"
 #include "tiny.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
@@ -40,6 +42,7 @@ pread(int fd, void *into, size_t n, off_t at)
 }
 
 static struct store *store;
+static enum fetch_way way;
 static struct tiny model;
 
 static bool
@@ -61,7 +64,7 @@ use(struct slots *p, int n, const int *leaf)
 
 	left = first = slots_take(p, n, leaf, absent);
 	while (left > 0)
-		left = slots_await(p, left, leaf, absent);
+		left = slots_await(p, left, leaf, absent, true);
 	for (int i = 0; i < n && left == 0; i++)
 		left = right(p, leaf[i]) ? 0 : -1;
 	slots_give(p, n, leaf);
@@ -82,8 +85,8 @@ there(struct slots *p)
 	int n = 0;
 
 	for (int i = 0; i < store->leaves; i++) {
-		bool yes;
-		slots_there(p, 1, &i, &yes);
+		bool yes, used;
+		slots_there(p, 1, &i, &yes, &used);
 		if (yes)
 			text[n++] = (char)('0' + i);
 	}
@@ -97,14 +100,14 @@ wish(struct slots *p, int n, const int *leaf)
 	float chance[16];
 
 	for (int i = 0; i < n; i++)
-		chance[i] = 0.5f;
+		chance[i] = 0.9f;
 	slots_ahead(p, n, leaf, chance);
 }
 
 static void
 least_recent(int readers)
 {
-	struct slots *p = slots_new(store, 3, 2, readers);
+	struct slots *p = slots_new(store, 3, 2, readers, way);
 	struct slots_count c;
 
 	ok(uses(p, 0) && uses(p, 1) && uses(p, 2), "%d readers: three leaves", readers);
@@ -127,7 +130,7 @@ least_recent(int readers)
 static void
 ahead(void)
 {
-	struct slots *p = slots_new(store, 4, 2, 1);
+	struct slots *p = slots_new(store, 4, 2, 1, way);
 	struct slots_count c;
 
 	wish(p, 3, (int[]){5, 6, 7});
@@ -145,7 +148,7 @@ ahead(void)
 	is_long(slots_counts(p).wasted, 1, "the guess that gave way was wasted");
 	slots_free(p);
 
-	p = slots_new(store, 2, 2, 1);
+	p = slots_new(store, 2, 2, 1, way);
 	wish(p, 1, (int[]){5});
 	slots_settle(p);
 	is_text(there(p), "", "without a slot to spare nothing is read ahead");
@@ -156,7 +159,7 @@ ahead(void)
 static void
 worth(void)
 {
-	struct slots *p = slots_new(store, 3, 2, 1);
+	struct slots *p = slots_new(store, 3, 2, 1, way);
 	const float half[3] = {0.5f, 0.5f, 0.5f}, rare[3] = {0.1f, 0.5f, 0.5f};
 
 	slots_worth(p, 1, half);
@@ -175,10 +178,10 @@ worth(void)
 	ok(uses(p, 3), "a leaf has long not been active");
 	is_text(there(p), "237", "it goes");
 	slots_ahead(p, 1, (int[]){4}, (float[]){0.2f});
-	slots_settle(p);
+	slots_idle(p, HUGE_VAL);
 	is_text(there(p), "237", "a guess less likely than all that is there is not read");
 	slots_ahead(p, 1, (int[]){4}, (float[]){0.4f});
-	slots_settle(p);
+	slots_idle(p, HUGE_VAL);
 	is_long((long)strlen(there(p)), 3, "a likelier one");
 	ok(strchr(there(p), '4'), "is");
 	slots_free(p);
@@ -188,7 +191,7 @@ worth(void)
 static void
 wrong_guess(void)
 {
-	struct slots *p = slots_new(store, 6, 2, 1);
+	struct slots *p = slots_new(store, 6, 2, 1, way);
 	struct slots_count c;
 	int absent[2];
 
@@ -203,7 +206,7 @@ wrong_guess(void)
 	atomic_store(&held, false);
 	pthread_mutex_unlock(&gate);
 	for (int left = 2; left > 0;)
-		left = slots_await(p, left, (int[]){5, 0}, absent);
+		left = slots_await(p, left, (int[]){5, 0}, absent, true);
 	ok(right(p, 5) && right(p, 0), "both come");
 	slots_give(p, 2, (int[]){5, 0});
 	slots_settle(p);
@@ -219,7 +222,7 @@ static void
 failing(void)
 {
 	const int bad = 4;
-	struct slots *p = slots_new(store, 3, 2, 2);
+	struct slots *p = slots_new(store, 3, 2, 2, way);
 	int absent[2], left;
 
 	atomic_store(&fail_at, (long)store->leaf[bad].at + 8);
@@ -228,7 +231,7 @@ failing(void)
 	is_text(there(p), "", "a guess that cannot be read is dropped");
 	left = slots_take(p, 2, (int[]){3, bad}, absent);
 	while (left > 0)
-		left = slots_await(p, left, (int[]){3, bad}, absent);
+		left = slots_await(p, left, (int[]){3, bad}, absent, true);
 	is_long(left, -1, "a leaf beside one that cannot be read");
 	ok(strstr(err_text(), "Input/output error") && strstr(err_text(), store->name),
 	   "says why: %s", err_text());
@@ -239,17 +242,40 @@ failing(void)
 	slots_free(p);
 
 	atomic_store(&little, true);
-	p = slots_new(store, 3, 2, 2);
+	p = slots_new(store, 3, 2, 2, way);
 	is_long(use(p, 2, (int[]){0, 8}), 2,
 		"reads that give little at a time, or are interrupted");
 	slots_free(p);
 	atomic_store(&little, false);
 }
 
+/* A descriptor that cannot be read: by whatever way, the same message, and no leaf. */
+static void
+unreadable(void)
+{
+	const int good = store->fd;
+
+	store->fd = open(store->name, O_WRONLY);
+	for (way = FETCH_ANY; way <= FETCH_THREADS; way++) {
+		struct slots *p = slots_new(store, 3, 2, 2, way);
+		int absent[2];
+		int left = slots_take(p, 2, (int[]){0, 8}, absent);
+		while (left > 0)
+			left = slots_await(p, left, (int[]){0, 8}, absent, true);
+		is_long(left, -1, "a store that cannot be read, way %d", (int)way);
+		ok(strstr(err_text(), "Bad file descriptor"), "says why: %s", err_text());
+		slots_give(p, 2, (int[]){0, 8});
+		is_text(there(p), "", "and nothing is there");
+		slots_free(p);
+	}
+	close(store->fd);
+	store->fd = good;
+}
+
 static void
 cut(void)
 {
-	struct slots *p = slots_new(store, 3, 2, 2);
+	struct slots *p = slots_new(store, 3, 2, 2, way);
 	const int last = store->leaves - 1;
 
 	if (truncate(store->name, (off_t)store->leaf[last].at + 100) != 0)
@@ -265,7 +291,7 @@ static void
 churn(void)
 {
 	struct rng r = rng_at(832, RNG_TEST, 0, 0);
-	struct slots *p = slots_new(store, 4, 3, 4);
+	struct slots *p = slots_new(store, 4, 3, 4, way);
 	long wrong = 0;
 
 	for (int round = 0; round < 2000; round++) {
@@ -299,14 +325,20 @@ main(void)
 	is_long(slots_room(store, slots_bytes(store, 5)), 5, "memory for five is room for five");
 	is_long(slots_room(store, slots_bytes(store, 5) - 1), 4, "a byte less, for four");
 	is_long(slots_room(store, 1 << 30), store->leaves, "never more than there are leaves");
-	least_recent(1);
-	least_recent(3);
-	ahead();
-	worth();
+	for (way = FETCH_ANY; way <= FETCH_THREADS; way++) {
+		least_recent(1);
+		least_recent(3);
+		ahead();
+		worth();
+		churn();
+	}
+	way = FETCH_THREADS; /* whose pread is ours */
 	wrong_guess();
 	failing();
-	churn();
-	cut();
+	way = FETCH_ANY;
+	unreadable();
+	for (way = FETCH_ANY; way <= FETCH_THREADS; way++)
+		cut();
 	store_close(store);
 	tiny_free(&model);
 	free(file);

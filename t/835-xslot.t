@@ -64,10 +64,10 @@ done <<'END'
 0 -j1 --predictor none
 0 -j2 --predictor gate
 5000 -j2 --readers 1 --policy lru
-10000 -j1 --no-skip
+10000 -j1 --no-skip --predictor previous
 20000 -j2 --predictor none --no-skip --policy learned
 40000 -j3 --readers 16 --predictor gate
-80000 -j2 --buffered --policy lru
+80000 -j2 --buffered --policy lru --predictor frequency
 160000 -j1 --check load
 320000 -j2 --predictor gate --check load
 10000000 -j2 --predictor gate
@@ -118,6 +118,42 @@ is "$(awk -F, '{ v[$1] = $2 } END { print (v["skipped"] + v["hits"] + v["late"] 
 run relu.sample.store --resident --tokens 40 --stats s.csv >/dev/null
 is "$(figure loads s.csv) $(figure evicted s.csv)" "$(figure leaves s.csv) 0" \
 	"resident: each leaf is read once"
+
+# --- predictors: each scored, none decides what is computed; a user's tree is kept ---
+
+PROMPT=wozniak
+run relu.sample.store --resident --tokens 60 >want
+need=$(least relu.sample.store --tokens 60)
+for name in previous frequency gate tree; do
+	run relu.sample.store --memory $((need + 300000)) --tokens 60 --predictor $name \
+		--branching 4 --stats s.csv --timing t.csv >got
+	same got want "$name: the same text"
+	is "$(awk -F, '{ v[$1] = $2 } END { print (v["recall"] > 0.25 && v["recall"] < 1),
+		(v["recall"] <= v["recall_2k"]), (v["precision"] >= v["recall"] - 1e-6),
+		(v["wasted"] <= v["ahead"] && v["ahead"] > 0) }' s.csv)" "1 1 1 1" \
+		"$name: scores better than chance"
+	is "$(awk -F, 'NR > 1 { n++; prompt += $2; loads += $7; ahead += $9; bytes += $11 }
+		END { print n, prompt, loads <= ahead + n * 96, bytes == loads * 4096 }' t.csv)" \
+		"$(figure tokens s.csv) $(figure prompt_tokens s.csv) 1 1" \
+		"$name: a row for each token"
+done
+for i in 1 2 3; do
+	run relu.sample.store --memory $((need + 300000)) --tokens 60 --predictor tree \
+		$([ $i = 1 ] || echo --tree my.tree) --branching 4 --save-tree my.tree \
+		--stats s$i.csv >got
+	same got want "session $i of a user's tree: the same text"
+done
+is "$(awk -v a="$(figure recall s1.csv)" -v b="$(figure recall s3.csv)" \
+	'BEGIN { print (b > a) }')" 1 "the third session is expected better than the first"
+is "$(($(figure ahead s3.csv) > 0))" 1 "and read ahead"
+fails 1 "a tree of another model" run gelu.store --memory 1M --predictor tree --tree my.tree
+says 'my.tree: a tree of another model' "says so"
+fails 1 "a tree that is none" run relu.store --memory 1M --predictor tree --tree want
+fails 1 "a tree that cannot be written" run relu.store --memory 1M --predictor tree \
+	--save-tree none/my.tree --branching 4
+fails 2 "a tree for nobody" run relu.store --memory 1M --save-tree my.tree
+fails 1 "figures on a full disk" run relu.store --memory 1M --timing /dev/full
+PROMPT=
 
 # --- a prompt that is typed ---
 

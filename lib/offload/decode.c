@@ -15,11 +15,6 @@ struct job {
 	bool dead, some;
 };
 
-/* How often an expert of this rank of a prediction was chosen. */
-struct odds {
-	double named, right;
-};
-
 struct decode {
 	const struct store *store;
 	const struct shape *shape;
@@ -39,19 +34,23 @@ struct decode {
 	const int *batch;	   /* places of leaves to be computed now */
 	bool failed;
 
-	/* the next layer, as predicted */
-	struct plan guess;
-	void *guess_block;
-	size_t guess_bytes;
-	int guessed;	   /* its number, -1: none */
-	float *input;	   /* [C] */
-	struct odds *odds; /* [K] */
-	int *ahead;	   /* [L need] leaves to be read ahead */
-	float *hope;	   /* [L need] their chances */
+	long *first;	/* [L + 1] the item of each layer's first expert */
+	uint32_t *item; /* [K] */
+
+	/* the turn that comes, as predicted */
+	struct predict *predict;     /* NULL: not asked */
+	struct predict_guess *guess; /* [guesses] of [most experts of a layer, or 2 K] */
+	long guesses;
+	int guessed;	  /* whose they are, -1: nobody's */
+	struct plan gate; /* what the next layer's router says to this layer's input */
+	void *gate_block;
+	size_t gate_bytes;
+	float *input; /* [C] */
+	int *ahead;   /* [leaves] to be read ahead */
+	float *hope;  /* [leaves] their chances */
 
 	/* how likely each expert is needed when its layer's turn comes again; NULL: not asked */
 	struct hazard *hazard;
-	long *first;   /* [L + 1] the hazard's number of each layer's first expert */
 	float *chance; /* [E] */
 
 	struct decode_count count;
@@ -78,37 +77,39 @@ scratch_bytes(const struct shape *s, int seq)
 static size_t
 job_bytes(const struct store *s)
 {
-	return (size_t)store_need(s) * (sizeof(struct job) + sizeof(struct job *) +
-					(3 + 2 * (size_t)s->param->shape.layers) * sizeof(int) +
-					(size_t)s->param->shape.dim * sizeof(float));
+	return (size_t)store_need(s) *
+	       (sizeof(struct job) + sizeof(struct job *) + 3 * sizeof(int) +
+		(size_t)s->param->shape.dim * sizeof(float));
 }
 
-/* What offload/hazard says it takes. */
+/* Of what offload/hazard and offload/predict say they take, and the leaves to be read ahead. */
 static size_t
-hazard_bytes(const struct shape *s)
+foresight_bytes(const struct store *s, const struct tree *tree)
 {
-	size_t bytes = 0;
+	const struct shape *shape = &s->param->shape;
+	size_t bytes = (size_t)s->leaves * (sizeof(int) + sizeof(float));
 
-	for (int l = 0; l < s->layers; l++)
-		bytes += (size_t)s->experts[l] * (64 + 4 * (size_t)s->experts[l]);
-	return bytes;
+	for (int l = 0; l < shape->layers; l++)
+		bytes += (size_t)shape->experts[l] * (80 + 4 * (size_t)shape->experts[l]);
+	return bytes + (tree ? tree_most(tree_shape(tree)) : 0);
 }
 
 /* One token's rows are used, whatever the net is laid out for; and the angles of every position. */
 size_t
-decode_fixed(const struct store *s, int seq)
+decode_fixed(const struct store *s, int seq, const struct tree *tree)
 {
 	const struct shape *shape = &s->param->shape;
 
 	return store_resident(s) + net_bytes(shape, 1, 1, false) +
 	       (size_t)seq * (size_t)shape_head(shape) * sizeof(float) + cache_bytes(shape, seq) +
-	       scratch_bytes(shape, seq) + job_bytes(s) + hazard_bytes(shape) + slots_bytes(s, 0);
+	       scratch_bytes(shape, seq) + job_bytes(s) + foresight_bytes(s, tree) +
+	       slots_bytes(s, 0);
 }
 
 size_t
-decode_least(const struct store *s, int seq)
+decode_least(const struct store *s, int seq, const struct tree *tree)
 {
-	return decode_fixed(s, seq) + slots_bytes(s, store_need(s)) - slots_bytes(s, 0);
+	return decode_fixed(s, seq, tree) + slots_bytes(s, store_need(s)) - slots_bytes(s, 0);
 }
 
 /* ---- one leaf ---- */
@@ -138,7 +139,7 @@ inactive(const struct decode *d, int leaf, const float *x, double norm)
 			 norm);
 }
 
-/* i: of the jobs. Need an absent leaf be read at all? */
+/* i: of the jobs. Need the leaf be read at all? */
 static void
 certify(void *arg, long i, int worker)
 {
@@ -164,68 +165,88 @@ run_jobs(struct decode *d, int n, size_t bytes, task_fn *fn)
 
 /* ---- what comes next ---- */
 
-/* Score the guess against the truth. */
+/* Score the guess against the truth, before anybody learns it. */
 static void
 score(struct decode *d, int layer, const struct plan *p)
 {
 	if (d->guessed != layer)
 		return;
 	d->count.chosen += p->k;
-	for (int r = 0; r < p->k; r++) {
-		struct odds *o = &d->odds[r];
+	d->count.predicted += d->guesses < p->k ? d->guesses : p->k;
+	for (long i = 0; i < d->guesses; i++) {
 		int k = 0;
-		while (k < p->k && p->choice[k] != d->guess.choice[r])
+		while (k < p->k && d->first[layer] + p->choice[k] != (long)d->guess[i].item)
 			k++;
-		o->named++;
-		o->right += k < p->k;
-		d->count.predicted++;
-		d->count.right += k < p->k;
-		if (o->named >= 1024) { /* older evidence counts half */
-			o->named /= 2;
-			o->right /= 2;
-		}
+		d->count.right += k < p->k && i < p->k;
+		d->count.right_2k += k < p->k;
 	}
 }
 
 /*
- * A read ahead saves its wait when the expert is chosen and costs as much of the disk's time when
- * it is not: it pays when the expert is likelier chosen than not.
+ * The next layer's router asked before its turn: the residual stream is taken for what it is now,
+ * and only the norm's weights are exchanged.
  */
-static float
-chance(const struct odds *o)
+static void
+ask_router(struct decode *d, int layer, const struct net_how *how)
 {
-	return (float)((o->right + 1) / (o->named + 2));
+	d->gate.experts = shape_extent(d->shape, layer);
+	d->gate.living = shape_living(d->shape, layer);
+	route_rows(d->shape, &d->net->param->layer[layer], &d->gate, how->temperature, how->seed,
+		   how->step, layer, how->random, 0, 1, d->input, 0);
+	for (int k = 0; k < d->shape->top_k; k++)
+		d->item[k] = (uint32_t)(d->first[layer] + d->gate.choice[k]);
 }
 
 static void
+guess_input(struct decode *d, int layer)
+{
+	const float *from = d->net->param->layer[layer].norm2.w;
+	const float *to = d->net->param->layer[layer + 1].norm2.w;
+
+	for (int i = 0; i < d->shape->dim; i++)
+		d->input[i] = from[i] != 0 ? d->x[i] / from[i] * to[i] : 0;
+}
+
+/* Those leaves of an expert of this item that may be needed; x NULL: its input is not known. */
+static int
+list_leaves(struct decode *d, int n, int layer, const struct predict_guess *g, const float *x,
+	    double norm)
+{
+	const struct store_expert *e = &d->store->expert[layer][(long)g->item - d->first[layer]];
+
+	for (int i = 0; i < e->n; i++) {
+		if (x && inactive(d, e->first + i, x, norm))
+			continue;
+		d->hope[n] = g->chance;
+		d->ahead[n++] = e->first + i;
+	}
+	return n;
+}
+
+/* What the turn after this layer's will use; what the token after this one is, nobody knows. */
+static void
 guess(struct decode *d, int layer, const struct net_how *how, const struct plan *p)
 {
-	const struct layer *l = &d->net->param->layer[layer], *next = l + 1;
-	double norm;
+	const int next = (layer + 1) % d->shape->layers;
+	const bool gate = d->how.predictor == PREDICT_GATE;
+	const float *x = next ? d->input : NULL;
+	double norm = 0;
 	int n = 0;
 
 	d->guessed = -1;
-	if (d->how.predictor == DECODE_NONE || layer + 1 == d->shape->layers)
+	if (!d->predict || (gate && !next))
 		return;
-	for (int i = 0; i < d->shape->dim; i++)
-		d->input[i] = l->norm2.w[i] != 0 ? d->x[i] / l->norm2.w[i] * next->norm2.w[i] : 0;
-	d->guess.experts = shape_extent(d->shape, layer + 1);
-	d->guess.living = shape_living(d->shape, layer + 1);
-	d->guess.first = p->first;
-	route_rows(d->shape, next, &d->guess, how->temperature, how->seed, how->step, layer + 1,
-		   how->random, 0, 1, d->input, 0);
-	d->guessed = layer + 1;
-	norm = leaf_norm(d->shape->dim, d->input);
-	for (int r = 0; r < d->shape->top_k; r++) {
-		const struct store_expert *x = &d->store->expert[layer + 1][d->guess.choice[r]];
-		const float likely = chance(&d->odds[r]);
-		for (int i = 0; i < x->n && likely > 0.5f; i++) {
-			if (inactive(d, x->first + i, d->input, norm))
-				continue;
-			d->hope[n] = likely;
-			d->ahead[n++] = x->first + i;
-		}
+	if (x) {
+		guess_input(d, layer);
+		norm = leaf_norm(d->shape->dim, x);
 	}
+	d->gate.first = p->first;
+	if (gate)
+		ask_router(d, next, how);
+	d->guesses = predict_turn(d->predict, next, d->item, gate ? p->k : 0, 2 * p->k, d->guess);
+	d->guessed = next;
+	for (long i = 0; i < d->guesses; i++)
+		n = list_leaves(d, n, next, &d->guess[i], x, norm);
 	slots_ahead(d->slots, n, d->ahead, d->hope);
 }
 
@@ -240,19 +261,43 @@ decode_expect(struct decode *d, const struct net_how *how, int32_t token)
 	for (int l = 0; l < s->layers; l++) {
 		kern->rms(s->dim, p->embed.w + (long)token * s->dim, p->layer[l].norm2.w, SHAPE_EPS,
 			  d->input);
-		d->guess.experts = shape_extent(s, l);
-		d->guess.living = shape_living(s, l);
-		route_rows(s, &p->layer[l], &d->guess, how->temperature, how->seed, how->step, l,
-			   how->random, 0, 1, d->input, 0);
-		for (int k = 0; k < s->top_k; k++) {
-			const struct store_expert *x = &d->store->expert[l][d->guess.choice[k]];
-			for (int i = 0; i < x->n && n < d->room - d->need; i++) {
-				d->hope[n] = 1;
-				d->ahead[n++] = x->first + i;
-			}
-		}
+		ask_router(d, l, how);
+		for (int k = 0; k < s->top_k; k++)
+			n = list_leaves(d, n, l, &(struct predict_guess){d->item[k], 1}, NULL, 0);
 	}
 	slots_ahead(d->slots, n, d->ahead, d->hope);
+}
+
+static int
+by_chance(const void *a, const void *b)
+{
+	const struct predict_guess *x = a, *y = b;
+
+	return x->chance != y->chance ? (x->chance < y->chance) - (x->chance > y->chance)
+				      : (x->item > y->item) - (x->item < y->item);
+}
+
+/* Before there is any text: what a tree expects that has seen others. */
+static void
+recall(struct decode *d)
+{
+	const int layers = d->shape->layers;
+	struct predict_guess *all = mem_zero((size_t)d->first[layers], sizeof *all);
+	long found = 0;
+	int n = 0;
+
+	for (int l = 0; l < layers; l++)
+		found += predict_turn(d->predict, l, NULL, 0, d->first[l + 1] - d->first[l],
+				      all + found);
+	qsort(all, (size_t)found, sizeof *all, by_chance);
+	for (long i = 0; i < found && all[i].chance > 0; i++) {
+		int l = 0;
+		while (d->first[l + 1] <= (long)all[i].item)
+			l++;
+		n = list_leaves(d, n, l, &all[i], NULL, 0);
+	}
+	slots_ahead(d->slots, n, d->ahead, d->hope);
+	free(all);
 }
 
 /*
@@ -265,14 +310,24 @@ weigh(struct decode *d, int layer, const struct plan *p)
 	const long first = d->first[layer];
 	const float *next = hazard_next(d->hazard) + first;
 	const float *later = hazard_later(d->hazard) + first;
-	uint32_t item[p->k];
 
-	for (int k = 0; k < p->k; k++)
-		item[k] = (uint32_t)(first + p->choice[k]);
-	hazard_turn(d->hazard, layer, item, p->k);
+	hazard_turn(d->hazard, layer, d->item, p->k);
 	for (long e = 0; e < d->first[layer + 1] - first; e++)
 		d->chance[e] = fmaxf(next[e], later[e] / (1 + later[e] - next[e]));
 	slots_worth(d->slots, layer, d->chance);
+}
+
+/* The layer's router has spoken. */
+static void
+learn(struct decode *d, int layer, const struct plan *p)
+{
+	score(d, layer, p);
+	for (int k = 0; k < p->k; k++)
+		d->item[k] = (uint32_t)(d->first[layer] + p->choice[k]);
+	if (d->predict)
+		predict_learn(d->predict, layer, d->item, p->k);
+	if (d->hazard)
+		weigh(d, layer, p);
 }
 
 /* What the leaves of this layer's experts turned out to be. */
@@ -302,29 +357,36 @@ list_jobs(struct decode *d, int layer, const struct plan *p)
 	d->count.needed += d->jobs;
 	if (!d->how.skip || !d->store->shade)
 		return;
-	bool there[d->need];
+	bool there[d->need], used[d->need];
 	for (int i = 0; i < d->jobs; i++)
 		d->leaf[i] = d->job[i].leaf;
-	slots_there(d->slots, d->jobs, d->leaf, there);
+	slots_there(d->slots, d->jobs, d->leaf, there, used);
+	/* Of those read ahead, too: else nobody would learn that it was in vain. */
 	for (int i = 0; i < d->jobs; i++)
-		d->job[i].dead = !there[i];
+		d->job[i].dead = !used[i];
 	d->norm = leaf_norm(d->shape->dim, d->x);
 	run_jobs(d, d->jobs, (size_t)d->store->row * (size_t)d->store->leaf->neurons, certify);
 }
 
-/* Compute the leaves whose places are batch[0, n). */
-static void
-compute_batch(struct decode *d, int n, const int *batch)
+/* How much is computed before the disk is looked after. */
+enum { AT_ONCE = 1 << 20 };
+
+/* Some of the `come` leaves whose places are d->come[]; how many are left. */
+static int
+compute_some(struct decode *d, int come)
 {
-	d->batch = batch;
+	const int most = 1 + AT_ONCE / (int)d->store->largest, n = come < most ? come : most;
+
+	d->batch = d->come + come - n;
 	run_jobs(d, n, d->store->largest, compute);
+	return come - n;
 }
 
-/* What is there first, then each as it comes. */
+/* What is there, and the others as they come. */
 static int
 compute_jobs(struct decode *d, int n, int absent)
 {
-	int come = 0, left;
+	int come = 0;
 	char there[d->need];
 
 	memset(there, 1, sizeof there);
@@ -333,14 +395,16 @@ compute_jobs(struct decode *d, int n, int absent)
 	for (int i = 0; i < n; i++)
 		if (there[i])
 			d->come[come++] = i;
-	compute_batch(d, come, d->come);
-	for (; absent > 0; absent = left) {
+	while (come > 0 || absent > 0) {
 		const double since = tick_now();
-		left = slots_await(d->slots, absent, d->leaf, d->absent);
-		d->count.stall += tick_now() - since;
+		const int left = slots_await(d->slots, absent, d->leaf, d->absent, come == 0);
+		if (come == 0)
+			d->count.stall += tick_now() - since;
 		if (left < 0)
 			return -1;
-		compute_batch(d, absent - left, d->absent + left);
+		for (; absent > left; absent--)
+			d->come[come++] = d->absent[absent - 1];
+		come = compute_some(d, come);
 	}
 	return 0;
 }
@@ -368,7 +432,6 @@ experts(void *arg, int layer, const struct net_how *how, const struct plan *p, c
 
 	d->x = x;
 	d->count.tokens += layer == 0;
-	score(d, layer, p);
 	list_jobs(d, layer, p);
 	for (int i = 0; i < d->jobs; i++) {
 		d->count.skipped += d->job[i].dead;
@@ -377,15 +440,14 @@ experts(void *arg, int layer, const struct net_how *how, const struct plan *p, c
 		d->leaf[n] = d->job[i].leaf;
 		d->pinned[n++] = &d->job[i];
 	}
-	if (d->hazard)
-		weigh(d, layer, p);
+	learn(d, layer, p);
 	absent = slots_take(d->slots, n, d->leaf, d->absent);
 	guess(d, layer, how, p);
 	d->failed = compute_jobs(d, n, absent) != 0;
 	slots_give(d->slots, n, d->leaf);
 	if (d->failed)
 		return -1;
-	if (d->hazard)
+	if (d->hazard && d->how.skip && d->store->shade)
 		tell_active(d);
 	add_up(d, p, y);
 	return 0;
@@ -406,7 +468,7 @@ fill(struct decode *d)
 			d->leaf[k] = i + k;
 		absent = slots_take(d->slots, n, d->leaf, d->absent);
 		while (absent > 0)
-			absent = slots_await(d->slots, absent, d->leaf, d->absent);
+			absent = slots_await(d->slots, absent, d->leaf, d->absent, true);
 		bad = absent;
 		slots_give(d->slots, n, d->leaf);
 	}
@@ -414,45 +476,49 @@ fill(struct decode *d)
 }
 
 static void
-guess_new(struct decode *d)
+gate_new(struct decode *d, int most)
 {
 	struct arena a = {0};
-	int most = 0;
 
-	for (int l = 0; l < d->shape->layers; l++)
-		most = d->shape->experts[l] > most ? d->shape->experts[l] : most;
-	plan_take(&d->guess, &a, d->shape, most, 1);
-	d->guess_bytes = a.used;
-	a = (struct arena){d->guess_block = mem_map(d->guess_bytes), 0};
-	plan_take(&d->guess, &a, d->shape, most, 1);
-	d->guess.tokens = 1;
-	d->guessed = -1;
-	d->input = mem_zero((size_t)d->shape->dim, sizeof *d->input);
-	d->odds = mem_zero((size_t)d->shape->top_k, sizeof *d->odds);
-	d->ahead = mem_zero((size_t)d->need * (size_t)d->shape->layers, sizeof *d->ahead);
-	d->hope = mem_zero((size_t)d->need * (size_t)d->shape->layers, sizeof *d->hope);
+	plan_take(&d->gate, &a, d->shape, most, 1);
+	d->gate_bytes = a.used;
+	a = (struct arena){d->gate_block = mem_map(d->gate_bytes), 0};
+	plan_take(&d->gate, &a, d->shape, most, 1);
+	d->gate.tokens = 1;
 }
 
 static void
-hazard_open(struct decode *d)
+foresight_new(struct decode *d)
 {
 	const struct shape *s = d->shape;
-	int most = 0;
+	const struct decode_how *how = &d->how;
+	int most = 2 * s->top_k;
 
 	d->first = mem_zero((size_t)s->layers + 1, sizeof *d->first);
 	for (int l = 0; l < s->layers; l++) {
 		d->first[l + 1] = d->first[l] + s->experts[l];
 		most = s->experts[l] > most ? s->experts[l] : most;
 	}
-	d->hazard = hazard_new(s->layers, d->first);
+	d->item = mem_zero((size_t)s->top_k, sizeof *d->item);
+	d->guess = mem_zero((size_t)most, sizeof *d->guess);
+	d->guessed = -1;
+	d->input = mem_zero((size_t)s->dim, sizeof *d->input);
+	d->ahead = mem_zero((size_t)d->store->leaves, sizeof *d->ahead);
+	d->hope = mem_zero((size_t)d->store->leaves, sizeof *d->hope);
 	d->chance = mem_zero((size_t)most, sizeof *d->chance);
+	gate_new(d, most);
+	if (how->memory > 0 && how->policy == DECODE_LEARNED)
+		d->hazard = hazard_new(s->layers, d->first);
+	if (how->predictor != PREDICT_NONE)
+		d->predict = predict_new(s->layers, d->first, how->predictor, how->tree);
 }
 
 struct decode *
 decode_open(const struct store *s, struct net *net, const struct decode_how *how)
 {
 	struct decode *d = mem_zero(1, sizeof *d);
-	const size_t fixed = decode_fixed(s, net->seq) - slots_bytes(s, 0), n = store_need(s);
+	const size_t fixed = decode_fixed(s, net->seq, how->tree) - slots_bytes(s, 0);
+	const size_t n = (size_t)store_need(s);
 
 	d->store = s;
 	d->shape = &s->param->shape;
@@ -468,18 +534,20 @@ decode_open(const struct store *s, struct net *net, const struct decode_how *how
 	d->pinned = mem_zero(n, sizeof *d->pinned);
 	d->come = mem_zero(n, sizeof *d->come);
 	d->absent = mem_zero(n, sizeof *d->absent);
-	guess_new(d);
-	if (how->memory > 0 && how->policy == DECODE_LEARNED)
-		hazard_open(d);
+	foresight_new(d);
 	net->experts = experts;
 	net->experts_arg = d;
 	if (d->room < d->need)
 		err_set("%s: one token needs %zu bytes of memory, %d leaves of %u among them "
 			"(%zu given)",
-			s->name, decode_least(s, net->seq), d->need, s->largest, how->memory);
-	else if ((d->slots = slots_new(s, d->room, d->need, how->readers)) &&
-		 (how->memory > 0 || fill(d) == 0))
+			s->name, decode_least(s, net->seq, how->tree), d->need, s->largest,
+			how->memory);
+	else if ((d->slots = slots_new(s, d->room, d->need, how->readers, how->way)) &&
+		 (how->memory > 0 || fill(d) == 0)) {
+		if (how->memory > 0 && how->tree)
+			recall(d);
 		return d;
+	}
 	decode_close(d);
 	return NULL;
 }
@@ -490,9 +558,11 @@ decode_close(struct decode *d)
 	if (!d)
 		return;
 	slots_free(d->slots);
-	mem_unmap(d->guess_block, d->guess_bytes);
+	mem_unmap(d->gate_block, d->gate_bytes);
+	predict_free(d->predict);
+	free(d->guess);
+	free(d->item);
 	free(d->input);
-	free(d->odds);
 	free(d->ahead);
 	free(d->hope);
 	hazard_free(d->hazard);
@@ -519,10 +589,27 @@ decode_slots(const struct decode *d)
 	return d->room;
 }
 
+const struct store *
+decode_store(const struct decode *d)
+{
+	return d->store;
+}
+
+void
+decode_idle(struct decode *d, double until)
+{
+	slots_idle(d->slots, until);
+}
+
+void
+decode_settle(struct decode *d)
+{
+	slots_settle(d->slots);
+}
+
 void
 decode_counts(struct decode *d, struct decode_count *c, struct slots_count *s)
 {
-	slots_settle(d->slots);
 	*s = slots_counts(d->slots);
 	*c = d->count;
 }

@@ -1,6 +1,7 @@
 #ifndef OFFLOAD_DECODE_H
 #define OFFLOAD_DECODE_H
 #include "model/net.h"
+#include "offload/predict.h"
 #include "offload/slots.h"
 
 /*
@@ -13,13 +14,10 @@
  * made by itself; leaves that are there are computed while others are being read.
  *
  * With a shadow, an absent leaf that is certainly inactive is not read (offload/leaf.h).  A
- * predictor names experts of the next layer, whose absent leaves are read ahead.  It may decide
- * what is fetched, never what is computed.
+ * predictor (offload/predict) names experts of the next turn, which is scored before the truth is
+ * known, and their absent leaves are read ahead where that is expected to save more than it costs
+ * (offload/slots).  It may decide what is fetched, never what is computed.
  */
-enum decode_predictor {
-	DECODE_NONE,
-	DECODE_GATE /* the next layer's router on this layer's input, its norm exchanged */
-};
 
 /* Which leaves give way, see offload/slots. */
 enum decode_policy {
@@ -30,7 +28,9 @@ enum decode_policy {
 struct decode_how {
 	size_t memory; /* bytes for everything but the program itself; 0: all leaves resident */
 	int readers;   /* reads in flight */
-	enum decode_predictor predictor;
+	enum fetch_way way;
+	enum predict_kind predictor;
+	struct tree *tree; /* of PREDICT_TREE, which fits the store: the caller's; it learns */
 	enum decode_policy policy;
 	bool skip; /* use the store's shadow */
 };
@@ -40,19 +40,23 @@ struct decode_count {
 	long needed;	/* leaves of the experts that the routers chose */
 	long skipped;	/* of them not read because they are certainly inactive */
 	long idle;	/* computed, and found inactive */
-	long predicted; /* experts named ahead */
+	long chosen;	/* experts chosen in turns that were predicted */
+	long predicted; /* experts named for them, at most as many as a turn uses */
 	long right;	/* of them chosen */
-	long chosen;	/* experts chosen in layers that could be predicted */
+	long right_2k;	/* chosen of those named, twice as many at most */
 	double stall;	/* seconds in which nothing could be done but wait for reads */
 };
 
 struct decode;
 
 /* Bytes that a run over seq tokens takes without slots, and with as few as it can do with. */
-size_t decode_fixed(const struct store *s, int seq);
-size_t decode_least(const struct store *s, int seq);
+size_t decode_fixed(const struct store *s, int seq, const struct tree *tree);
+size_t decode_least(const struct store *s, int seq, const struct tree *tree);
 
-/* net: made from the store's parameters for seq tokens; it is this run's until decode_close. */
+/*
+ * net: made from the store's parameters for seq tokens; it is this run's until decode_close.  What
+ * a tree that has seen texts expects of any is read ahead at once.
+ */
 struct decode *decode_open(const struct store *s, struct net *net, const struct decode_how *how);
 void decode_close(struct decode *d); /* NULL is harmless */
 
@@ -62,10 +66,15 @@ void decode_close(struct decode *d); /* NULL is harmless */
  */
 void decode_expect(struct decode *d, const struct net_how *how, int32_t token);
 
+/* Nothing is to be computed until then, by tick_now: leaves may be read ahead. */
+void decode_idle(struct decode *d, double until);
+
 /* Has a leaf not been readable?  Then net_next has returned NULL, and the message is set. */
 bool decode_failed(const struct decode *d);
 int decode_slots(const struct decode *d); /* of the pool */
-/* Up to now; waits until reads have ended. */
+const struct store *decode_store(const struct decode *d);
+void decode_settle(struct decode *d); /* wait until all reads have ended */
+/* Up to now. */
 void decode_counts(struct decode *d, struct decode_count *c, struct slots_count *s);
 
 #endif

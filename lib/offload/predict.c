@@ -3,19 +3,19 @@
 #include "base/mem.h"
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { BINS = 48 };
 
 struct predict {
-	const struct access_trace *t;
+	int depth;
+	const long *first; /* [depth + 1] */
 	enum predict_kind kind;
 	struct tree *tree;
 	uint32_t *uses; /* [items] */
-	uint32_t *last; /* [items] the number of the last turn of the play that used it, from 1 */
+	uint32_t *last; /* [items] the number of the layer's last turn that used it, from 1 */
 	uint32_t *turn; /* [depth] the number of the layer's last turn */
-	long lesson;	/* the first turn of the prompts that has not been learned */
-	float *score;	/* [experts] of the layer that was asked for */
+	int asked;	/* the layer whose scores these are; -1: none */
+	float *score;	/* [experts] */
 	int *expert;	/* [experts] of a turn, for the tree */
 	double seen[BINS], used[BINS];
 };
@@ -23,7 +23,7 @@ struct predict {
 static int
 experts_of(const struct predict *p, int layer)
 {
-	return (int)(p->t->first[layer + 1] - p->t->first[layer]);
+	return (int)(p->first[layer + 1] - p->first[layer]);
 }
 
 /* --- scores --- */
@@ -38,11 +38,9 @@ by_frequency(const struct predict *p, uint32_t item)
 }
 
 static void
-score_layer(struct predict *p, long k)
+score_layer(struct predict *p, int layer, const uint32_t *named, long n)
 {
-	const int layer = p->t->play.turn[k].layer;
-	const struct access_list *gate = &p->t->gate;
-	const uint32_t first = (uint32_t)p->t->first[layer];
+	const uint32_t first = (uint32_t)p->first[layer];
 
 	if (p->kind == PREDICT_TREE) {
 		tree_predict(p->tree, layer, p->score);
@@ -54,10 +52,9 @@ score_layer(struct predict *p, long k)
 		if (p->kind == PREDICT_PREVIOUS && p->last[item] && p->last[item] == p->turn[layer])
 			p->score[e]++;
 	}
-	if (p->kind == PREDICT_GATE)
-		for (long i = gate->turn[k].begin; i < gate->turn[k + 1].begin; i++)
-			if (p->score[gate->item[i] - first] < 1)
-				p->score[gate->item[i] - first]++;
+	for (long i = 0; p->kind == PREDICT_GATE && i < n; i++)
+		if (p->score[named[i] - first] < 1)
+			p->score[named[i] - first]++;
 }
 
 /* Bins are narrower for small scores: the square root of the score, 0 to sqrt 2, is cut evenly. */
@@ -69,11 +66,13 @@ bin_of(float score)
 	return b < 0 ? 0 : b >= BINS ? BINS - 1 : b;
 }
 
-/* With the weight of two experts that were not used. */
 static float
-chance_of(const struct predict *p, int bin)
+chance_of(const struct predict *p, float score)
 {
-	return (float)(p->used[bin] / (p->seen[bin] + 2));
+	const double before = p->kind != PREDICT_TREE ? 0 : score < 1 ? (double)score : 1;
+	const int bin = bin_of(score);
+
+	return (float)((p->used[bin] + 2 * before) / (p->seen[bin] + 2));
 }
 
 /* The best, by insertion; equals in the order of experts.  `chance` is the score yet. */
@@ -90,108 +89,90 @@ pick(const struct predict *p, int layer, long most, struct predict_guess *guess)
 		for (at = at == most ? most - 1 : at; at && guess[at - 1].chance < p->score[e];
 		     at--)
 			guess[at] = guess[at - 1];
-		guess[at] = (struct predict_guess){.item = (uint32_t)(p->t->first[layer] + e),
+		guess[at] = (struct predict_guess){.item = (uint32_t)(p->first[layer] + e),
 						   .chance = p->score[e]};
 	}
 	return n;
 }
 
 long
-predict_turn(struct predict *p, long k, long most, struct predict_guess *guess)
+predict_turn(struct predict *p, int layer, const uint32_t *named, long n, long most,
+	     struct predict_guess *guess)
 {
-	const int layer = p->t->play.turn[k].layer;
-	long n;
+	long found;
 
-	score_layer(p, k);
-	n = pick(p, layer, most, guess);
-	for (long i = 0; i < n; i++)
-		guess[i].chance = chance_of(p, bin_of(guess[i].chance));
-	return n;
+	score_layer(p, layer, named, n);
+	p->asked = layer;
+	found = pick(p, layer, most, guess);
+	for (long i = 0; i < found; i++)
+		guess[i].chance = chance_of(p, guess[i].chance);
+	return found;
 }
 
 /* --- learning --- */
 
 static void
-learn_bins(struct predict *p, const struct access_turn *turn)
+learn_bins(struct predict *p, int layer, const uint32_t *item, long n)
 {
-	const uint32_t *item = p->t->play.item;
-	const long first = p->t->first[turn->layer];
-
-	for (int e = 0; e < experts_of(p, turn->layer); e++)
+	for (int e = 0; e < experts_of(p, layer); e++)
 		p->seen[bin_of(p->score[e])]++;
-	for (long i = turn->begin; i < turn[1].begin; i++)
-		p->used[bin_of(p->score[item[i] - first])]++;
-}
-
-static void
-learn_turn(struct predict *p, const struct access_turn *turn, const uint32_t *item)
-{
-	const long first = p->t->first[turn->layer];
-	long n = 0;
-
-	p->turn[turn->layer]++;
-	for (long i = turn->begin; i < turn[1].begin; i++) {
-		p->uses[item[i]]++;
-		p->last[item[i]] = p->turn[turn->layer];
-		p->expert[n++] = (int)(item[i] - first);
-	}
-	if (p->kind == PREDICT_TREE)
-		tree_learn(p->tree, turn->layer, p->expert, n);
-}
-
-/* Before the first decoded turn of a part: its prompt, token by token. */
-static void
-learn_prompt(struct predict *p, int part)
-{
-	const struct access_list *l = &p->t->prompt;
-
-	if (p->lesson == l->turns || l->turn[p->lesson].part > part)
-		return;
-	if (p->kind == PREDICT_TREE)
-		tree_pause(p->tree);
-	for (; p->lesson < l->turns && l->turn[p->lesson].part <= part; p->lesson++)
-		learn_turn(p, &l->turn[p->lesson], l->item);
+	for (long i = 0; i < n; i++)
+		p->used[bin_of(p->score[item[i] - p->first[layer]])]++;
 }
 
 void
-predict_learn(struct predict *p, long k)
+predict_learn(struct predict *p, int layer, const uint32_t *item, long n)
 {
-	const struct access_turn *turn = &p->t->play.turn[k];
-
-	if (!turn->warm) {
-		learn_bins(p, turn);
-		learn_turn(p, turn, p->t->play.item);
-	} else if (!turn[1].warm || turn[1].part != turn->part) {
-		learn_prompt(p, turn->part);
+	if (p->asked == layer)
+		learn_bins(p, layer, item, n);
+	p->asked = -1;
+	p->turn[layer]++;
+	for (long i = 0; i < n; i++) {
+		p->uses[item[i]]++;
+		p->last[item[i]] = p->turn[layer];
+		p->expert[i] = (int)(item[i] - p->first[layer]);
 	}
+	if (p->kind == PREDICT_TREE)
+		tree_learn(p->tree, layer, p->expert, n);
+}
+
+void
+predict_pause(struct predict *p)
+{
+	if (p->kind == PREDICT_TREE)
+		tree_pause(p->tree);
 }
 
 /* --- the whole --- */
 
 int
-predict_fits(const struct access_trace *t, const struct tree_shape *s)
+predict_fits(int depth, int experts, const struct tree_shape *s)
 {
-	if (t->depth == s->layers && t->experts <= s->experts)
+	if (depth == s->layers && experts <= s->experts)
 		return 0;
-	return err_set("a trace of %d layers of %d experts does not fit a tree of %d layers of %d: "
+	return err_set("%d layers of %d experts do not fit a tree of %d layers of %d: "
 		       "is it another model's?",
-		       t->depth, t->experts, s->layers, s->experts);
+		       depth, experts, s->layers, s->experts);
 }
 
 struct predict *
-predict_new(const struct access_trace *t, enum predict_kind kind, struct tree *tree)
+predict_new(int depth, const long *first, enum predict_kind kind, struct tree *tree)
 {
 	struct predict *p = mem_zero(1, sizeof *p);
-	const size_t experts = (size_t)(tree ? tree_shape(tree)->experts : t->experts);
+	const size_t items = (size_t)first[depth];
+	size_t most = tree ? (size_t)tree_shape(tree)->experts : 1;
 
-	*p = (struct predict){.t = t, .kind = kind, .tree = tree};
-	p->uses = mem_zero((size_t)t->items, sizeof *p->uses);
-	p->last = mem_zero((size_t)t->items, sizeof *p->last);
-	p->turn = mem_zero((size_t)t->depth, sizeof *p->turn);
-	p->score = mem_zero(experts, sizeof *p->score);
-	p->expert = mem_zero(experts, sizeof *p->expert);
-	if (tree)
-		tree_pause(tree);
+	for (int l = 0; l < depth; l++)
+		if ((size_t)(first[l + 1] - first[l]) > most)
+			most = (size_t)(first[l + 1] - first[l]);
+	*p = (struct predict){
+		.depth = depth, .first = first, .kind = kind, .tree = tree, .asked = -1};
+	p->uses = mem_zero(items, sizeof *p->uses);
+	p->last = mem_zero(items, sizeof *p->last);
+	p->turn = mem_zero((size_t)depth, sizeof *p->turn);
+	p->score = mem_zero(most, sizeof *p->score);
+	p->expert = mem_zero(most, sizeof *p->expert);
+	predict_pause(p);
 	return p;
 }
 

@@ -14,6 +14,7 @@ struct play {
 	uint32_t *ahead; /* [2 budget] loaded for the turn at hand before it */
 	long aheads;
 	long *expected; /* [items] the number, from 1, of the turn for which it was guessed */
+	long lesson;	/* the first turn of the prompts that has not been learned */
 	long named, right, right_2k;
 };
 
@@ -41,7 +42,12 @@ prepare(struct play *p, long k)
 	const double saves = p->plan->clock ? tier_hidden(p->plan->clock) : 1;
 
 	p->aheads = 0;
-	p->guesses = predict_turn(p->predict, k, 2 * budget, p->guess);
+	const struct access_list *gate = &p->t->gate;
+	const bool named = p->plan->predictor == PREDICT_GATE;
+	const long first = named ? gate->turn[k].begin : 0;
+	p->guesses =
+		predict_turn(p->predict, p->t->play.turn[k].layer, gate->item + first,
+			     named ? gate->turn[k + 1].begin - first : 0, 2 * budget, p->guess);
 	for (long i = 0; i < p->guesses && i < budget; i++)
 		evict_expect(p->evict, k, p->guess[i].item);
 	for (long i = 0; p->plan->ahead && i < p->guesses; i++)
@@ -85,6 +91,47 @@ judge(struct play *p, long k)
 }
 
 static void
+learn_list(struct predict *p, const struct access_list *l, long k)
+{
+	const struct access_turn *turn = &l->turn[k];
+
+	predict_learn(p, turn->layer, l->item + turn->begin, turn[1].begin - turn->begin);
+}
+
+/*
+ * Turn k is known.  A prompt is learned token by token, when the last of its layers has been
+ * computed.
+ */
+static void
+learn_turn(const struct access_trace *t, struct predict *p, long k, long *lesson)
+{
+	const struct access_turn *turn = &t->play.turn[k];
+	const struct access_list *l = &t->prompt;
+
+	if (!turn->warm) {
+		learn_list(p, &t->play, k);
+		return;
+	}
+	if ((turn[1].warm && turn[1].part == turn->part) || *lesson == l->turns ||
+	    l->turn[*lesson].part > turn->part)
+		return;
+	predict_pause(p);
+	for (; *lesson < l->turns && l->turn[*lesson].part <= turn->part; ++*lesson)
+		learn_list(p, l, *lesson);
+}
+
+void
+replay_learn(const struct access_trace *t, struct tree *tree)
+{
+	struct predict *p = predict_new(t->depth, t->first, PREDICT_TREE, tree);
+	long lesson = 0;
+
+	for (long k = 0; k < t->play.turns; k++)
+		learn_turn(t, p, k, &lesson);
+	predict_free(p);
+}
+
+static void
 play_turn(struct play *p, long k)
 {
 	const struct access_turn *turn = &p->t->play.turn[k];
@@ -107,7 +154,7 @@ play_turn(struct play *p, long k)
 				  (double)useful(p, turn));
 	}
 	if (p->predict)
-		predict_learn(p->predict, k);
+		learn_turn(p->t, p->predict, k, &p->lesson);
 }
 
 static double
@@ -127,7 +174,7 @@ replay(const struct access_trace *t, const struct replay_plan *plan, struct repl
 	p.evict = evict_new(t, plan->policy, plan->slots, plan->global, plan->half_life);
 	p.hit = mem_zero((size_t)largest_turn(&t->play), sizeof *p.hit);
 	if (plan->predictor != PREDICT_NONE) {
-		p.predict = predict_new(t, plan->predictor, plan->tree);
+		p.predict = predict_new(t->depth, t->first, plan->predictor, plan->tree);
 		p.guess = mem_zero(2 * (size_t)s->budget, sizeof *p.guess);
 		p.ahead = mem_zero(2 * (size_t)s->budget, sizeof *p.ahead);
 		p.expected = mem_zero((size_t)t->items, sizeof *p.expected);

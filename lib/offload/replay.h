@@ -40,5 +40,7 @@ struct replay_score {
 };
 
 void replay(const struct access_trace *t, const struct replay_plan *plan, struct replay_score *s);
+/* The tree, which the trace fits, learns from all of it. */
+void replay_learn(const struct access_trace *t, struct tree *tree);
 
 #endif

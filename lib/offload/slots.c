@@ -1,11 +1,13 @@
 #include "offload/slots.h"
 #include "base/err.h"
 #include "base/mem.h"
-#include <pthread.h>
-#include <signal.h>
+#include "base/tick.h"
+#include "offload/fetch.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+enum { CLASSES = 8 }; /* of chances that are named */
 enum state { FREE, QUEUED, READING, READY, FAILED };
 /* A slot stands in one list at most: pinned or being read, in none. */
 enum list { SPARE, IDLE, NEEDED, LISTS, NOWHERE };
@@ -16,12 +18,14 @@ struct slot {
 	enum list list;
 	bool pinned;
 	bool guess; /* read ahead, and not used yet */
+	int class;  /* of its chance then */
 	int before, after;
 };
 
 struct slots {
 	const struct store *store;
-	int n, need, readers;
+	int n, need;
+	struct fetch *fetch; /* the tag of a read is its slot */
 	char *memory;
 	size_t bytes;
 	struct slot *slot; /* [n] */
@@ -30,17 +34,25 @@ struct slots {
 	int *wish;   /* [leaves] what to read ahead, [wished, wishes) still to come */
 	float *hope; /* [leaves] their chances */
 	int wished, wishes;
+	int begun;	       /* of these wishes */
+	int needing;	       /* leaves that are needed and not there */
 	int reading, guessing; /* reads going on; of them ahead of need */
+	/* Of late, by class: leaves read ahead of which it is known, and those that were used. */
+	float known[CLASSES], used[CLASSES];
+
+	/* The disk's time, seconds; service and window are recent means. */
+	double since;	/* when reads of leaves that are needed began */
+	int asked;	/* how many */
+	double free;	/* when the last of them had come, or there were none */
+	double service; /* of a leaf among others */
+	double window;	/* from there until the next are needed */
+	bool idle;	/* nothing is needed until further notice */
 
 	float **chance; /* [L][E]; NULL: the order of last use */
 	float *active;	/* [leaves] recent share of active uses */
 	int turn;	/* the layer that had the last turn */
 	int *victim;	/* [need] */
 
-	pthread_mutex_t lock; /* of all of this */
-	pthread_cond_t work, done;
-	pthread_t *thread;
-	bool stop;
 	char error[512]; /* the first failure of a leaf that was needed */
 	struct slots_count count;
 };
@@ -89,6 +101,39 @@ slots_room(const struct store *s, size_t bytes)
 	return n < (size_t)s->leaves ? (int)n : s->leaves;
 }
 
+static int
+class_of(float chance)
+{
+	const int c = (int)(chance * CLASSES);
+
+	return c < 0 ? 0 : c < CLASSES ? c : CLASSES - 1;
+}
+
+/* What became of a leaf that was read ahead. */
+static void
+judge(struct slots *p, struct slot *s, bool used)
+{
+	const float keep = 1 - 1.F / 256;
+
+	if (!s->guess)
+		return;
+	s->guess = false;
+	p->known[s->class] = p->known[s->class] * keep + 1;
+	p->used[s->class] = p->used[s->class] * keep + used;
+}
+
+/*
+ * What was named with a chance may be less likely where it is absent, because others did not expect
+ * it: the share of such leaves that were used, with four as named before there were any.
+ */
+static float
+likely(const struct slots *p, float chance)
+{
+	const int c = class_of(chance);
+
+	return (p->used[c] + 4 * chance) / (p->known[c] + 4);
+}
+
 /* The slot no longer holds its leaf. */
 static void
 empty(struct slots *p, int i)
@@ -98,6 +143,7 @@ empty(struct slots *p, int i)
 	if (s->guess) {
 		p->count.wasted++;
 		p->count.wasted_bytes += p->store->leaf[s->leaf].bytes;
+		judge(p, s, false);
 	}
 	p->slot_of[s->leaf] = -1;
 	*s = (struct slot){
@@ -165,25 +211,110 @@ claim(struct slots *p, int leaf)
 	return i;
 }
 
-/* A slot for a guess, unless all that could give way is worth more; -1 then. */
-static int
-claim_guess(struct slots *p, int leaf, float hope)
-{
-	if (p->first[SPARE] < 0) {
-		if (choose(p, 1) == 0 ||
-		    (p->chance && worth(p, p->slot[p->victim[0]].leaf) >= hope))
-			return -1;
-		clear(p, 1);
-	}
-	return claim(p, leaf);
-}
-
 /* ---- reading ---- */
 
-static void
-arrived(struct slots *p, int i, bool bad)
+static char *
+place(const struct slots *p, int i)
 {
+	return p->memory + (size_t)i * p->store->largest;
+}
+
+static void
+begin(struct slots *p, int i)
+{
+	const struct store_leaf *x = &p->store->leaf[p->slot[i].leaf];
+
+	p->slot[i].state = READING;
+	p->reading++;
+	fetch_begin(p->fetch, i, place(p, i), x->bytes, x->at);
+}
+
+/*
+ * A guess with the chance c saves c reads that would be waited for, and costs what gives way to it
+ * is worth; and, if it is in vain, a read that others wait for.  As many as end before the next
+ * leaves are needed, the first of them after the time of a few, delay nobody: what they cost is
+ * the work of reading them, a quarter of a read.  Where nobody knows what a leaf is worth, it is
+ * half a read.
+ */
+static bool
+pays(struct slots *p, float c)
+{
+	const double room = p->service > 0 ? p->window / p->service - 2 : 0;
+	const double vain = p->idle ? 0 : p->begun < room ? .25 : 1;
+	double lost = 0;
+
+	if (p->first[SPARE] < 0) {
+		if (choose(p, 1) == 0)
+			return false;
+		lost = p->chance ? (double)worth(p, p->slot[p->victim[0]].leaf) : .5;
+	}
+	return (double)c > (1 - (double)c) * vain + lost;
+}
+
+/* The slot of a wish that is to be read now, -1: none is. */
+static int
+next_guess(struct slots *p)
+{
+	/* A guess being read cannot give way: enough must remain for what is needed. */
+	while (p->wished < p->wishes && p->guessing < p->n - p->need) {
+		const int leaf = p->wish[p->wished];
+		const float c = p->hope[p->wished++];
+		int i;
+		if (p->slot_of[leaf] >= 0 || !pays(p, likely(p, c)))
+			continue;
+		if (p->first[SPARE] < 0)
+			clear(p, 1);
+		i = claim(p, leaf);
+		leave(p, i);
+		p->slot[i].guess = true;
+		p->slot[i].class = class_of(c);
+		p->count.ahead++;
+		p->guessing++;
+		p->begun++;
+		return i;
+	}
+	return -1;
+}
+
+/* What is needed first; guesses when all of it has come. */
+static void
+start(struct slots *p)
+{
+	int i;
+
+	while (!fetch_full(p->fetch) && (i = p->first[NEEDED]) >= 0) {
+		leave(p, i);
+		begin(p, i);
+	}
+	while (!fetch_full(p->fetch) && p->needing == 0 && (i = next_guess(p)) >= 0)
+		begin(p, i);
+	fetch_go(p->fetch);
+}
+
+/* mean = 15/16 mean + 1/16 x, of the first few their mean */
+static void
+follow(double *mean, double x)
+{
+	*mean = *mean > 0 ? *mean + (x - *mean) / 16 : x;
+}
+
+/* A leaf that is needed has come, or failed to. */
+static void
+satisfied(struct slots *p)
+{
+	if (--p->needing > 0)
+		return;
+	p->free = tick_now();
+	follow(&p->service, (p->free - p->since) / p->asked);
+}
+
+static void
+arrived(struct slots *p, const struct fetch_end *end)
+{
+	const int i = end->tag;
 	struct slot *s = &p->slot[i];
+	const bool bad = store_came(p->store, end->error, end->at) != 0 ||
+			 store_verify(p->store, s->leaf, place(p, i)) != 0;
 
 	p->reading--;
 	p->guessing -= !s->pinned;
@@ -201,75 +332,29 @@ arrived(struct slots *p, int i, bool bad)
 		s->guess = false; /* who needs it will read it again, and be told */
 		empty(p, i);
 	}
+	if (s->pinned)
+		satisfied(p);
 }
 
-/* The slot to read into next, -1 if there is nothing to do. */
-static int
-next_read(struct slots *p)
+/* What has ended, after waiting for one perhaps. */
+static void
+collect(struct slots *p, bool wait)
 {
-	int i = p->first[NEEDED];
+	struct fetch_end end;
 
-	if (i >= 0) {
-		leave(p, i);
-		return i;
-	}
-	/* A guess being read cannot give way: enough must remain for what is needed. */
-	while (p->wished < p->wishes && p->guessing < p->n - p->need) {
-		const int leaf = p->wish[p->wished];
-		const float hope = p->hope[p->wished++];
-		if (p->slot_of[leaf] >= 0 || (i = claim_guess(p, leaf, hope)) < 0)
-			continue;
-		p->slot[i].guess = true;
-		p->count.ahead++;
-		p->guessing++;
-		return i;
-	}
-	return -1;
+	for (; fetch_next(p->fetch, wait, &end); wait = false)
+		arrived(p, &end);
 }
 
-static void *
-reader(void *arg)
+static void
+reap(struct slots *p, bool wait)
 {
-	struct slots *p = arg;
-
-	pthread_mutex_lock(&p->lock);
-	while (!p->stop) {
-		const int i = next_read(p);
-		bool bad;
-		if (i < 0) {
-			pthread_cond_broadcast(&p->done); /* guesses may have been dropped */
-			pthread_cond_wait(&p->work, &p->lock);
-			continue;
-		}
-		p->slot[i].state = READING;
-		p->reading++;
-		const int leaf = p->slot[i].leaf;
-		pthread_mutex_unlock(&p->lock);
-		bad = store_read(p->store, leaf, p->memory + (size_t)i * p->store->largest) != 0;
-		pthread_mutex_lock(&p->lock);
-		arrived(p, i, bad);
-		pthread_cond_broadcast(&p->done);
-	}
-	pthread_mutex_unlock(&p->lock);
-	return NULL;
-}
-
-static int
-start(struct slots *p, int readers)
-{
-	sigset_t all, old;
-	int bad = 0;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	for (; p->readers < readers && !bad; p->readers += !bad)
-		bad = pthread_create(&p->thread[p->readers], NULL, reader, p);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return bad ? err_set("cannot start %d readers: %s", readers, strerror(bad)) : 0;
+	collect(p, wait);
+	start(p);
 }
 
 struct slots *
-slots_new(const struct store *s, int n, int need, int readers)
+slots_new(const struct store *s, int n, int need, int readers, enum fetch_way way)
 {
 	struct slots *p = mem_zero(1, sizeof *p);
 
@@ -278,16 +363,13 @@ slots_new(const struct store *s, int n, int need, int readers)
 	p->need = need;
 	p->bytes = (size_t)n * s->largest;
 	p->memory = mem_map(p->bytes);
+	madvise(p->memory, p->bytes, MADV_HUGEPAGE); /* fewer pages to pin for each read */
 	p->slot = mem_zero((size_t)n, sizeof *p->slot);
 	p->slot_of = mem_zero((size_t)s->leaves, sizeof *p->slot_of);
 	p->wish = mem_zero((size_t)s->leaves, sizeof *p->wish);
 	p->hope = mem_zero((size_t)s->leaves, sizeof *p->hope);
 	p->active = mem_zero((size_t)s->leaves, sizeof *p->active);
 	p->victim = mem_zero((size_t)need, sizeof *p->victim);
-	p->thread = mem_zero((size_t)readers, sizeof *p->thread);
-	pthread_mutex_init(&p->lock, NULL);
-	pthread_cond_init(&p->work, NULL);
-	pthread_cond_init(&p->done, NULL);
 	for (int i = 0; i < s->leaves; i++) {
 		p->slot_of[i] = -1;
 		p->active[i] = 1;
@@ -298,7 +380,7 @@ slots_new(const struct store *s, int n, int need, int readers)
 		p->slot[i] = (struct slot){.leaf = -1, .list = NOWHERE};
 		join(p, i, SPARE);
 	}
-	if (start(p, readers) == 0)
+	if ((p->fetch = fetch_new(s->fd, readers, way)))
 		return p;
 	slots_free(p);
 	return NULL;
@@ -309,16 +391,7 @@ slots_free(struct slots *p)
 {
 	if (!p)
 		return;
-	pthread_mutex_lock(&p->lock);
-	p->stop = true;
-	pthread_cond_broadcast(&p->work);
-	pthread_mutex_unlock(&p->lock);
-	for (int i = 0; i < p->readers; i++)
-		pthread_join(p->thread[i], NULL);
-	pthread_cond_destroy(&p->done);
-	pthread_cond_destroy(&p->work);
-	pthread_mutex_destroy(&p->lock);
-	free(p->thread);
+	fetch_free(p->fetch);
 	for (int l = 0; p->chance && l < p->store->param->shape.layers; l++)
 		free(p->chance[l]);
 	free(p->chance);
@@ -335,20 +408,13 @@ slots_free(struct slots *p)
 /* ---- the caller's side ---- */
 
 void
-slots_there(struct slots *p, int n, const int *leaf, bool *there)
+slots_there(const struct slots *p, int n, const int *leaf, bool *there, bool *used)
 {
-	pthread_mutex_lock(&p->lock);
-	for (int i = 0; i < n; i++)
-		there[i] = p->slot_of[leaf[i]] >= 0;
-	pthread_mutex_unlock(&p->lock);
-}
-
-/* As many readers as have something to do. */
-static void
-wake(struct slots *p, int n)
-{
-	for (int i = 0; i < n && i < p->readers; i++)
-		pthread_cond_signal(&p->work);
+	for (int i = 0; i < n; i++) {
+		const int at = p->slot_of[leaf[i]];
+		there[i] = at >= 0;
+		used[i] = there[i] && !p->slot[at].guess;
+	}
 }
 
 /* Pin one leaf that has a slot already. */
@@ -362,9 +428,22 @@ pin(struct slots *p, int i)
 	p->count.hits += ready;
 	p->count.late += !ready;
 	s->pinned = true;
-	s->guess = false;
+	judge(p, s, true);
 	leave(p, i);
 	return ready;
+}
+
+/* The disk was free since the last of what was needed had come, or nothing was. */
+static void
+measure(struct slots *p, int absent)
+{
+	const double now = tick_now();
+
+	if (p->free > 0 && !p->idle)
+		follow(&p->window, now - p->free);
+	p->idle = false;
+	p->free = p->since = now;
+	p->asked = absent;
 }
 
 int
@@ -372,7 +451,7 @@ slots_take(struct slots *p, int n, const int *leaf, int *absent)
 {
 	int left = 0, absentees = 0;
 
-	pthread_mutex_lock(&p->lock);
+	collect(p, false);
 	p->count.taken += n;
 	/* What is there first, so that what is not cannot drive it out. */
 	for (int i = 0; i < n; i++)
@@ -388,8 +467,9 @@ slots_take(struct slots *p, int n, const int *leaf, int *absent)
 			p->slot[at].pinned = true;
 			join(p, at, NEEDED);
 		}
-	wake(p, left);
-	pthread_mutex_unlock(&p->lock);
+	p->needing = left;
+	measure(p, left);
+	start(p);
 	return left;
 }
 
@@ -420,50 +500,54 @@ sort_out(const struct slots *p, int n, const int *leaf, int *absent)
 }
 
 int
-slots_await(struct slots *p, int n, const int *leaf, int *absent)
+slots_await(struct slots *p, int n, const int *leaf, int *absent, bool wait)
 {
 	int left;
 
-	pthread_mutex_lock(&p->lock);
-	while ((left = sort_out(p, n, leaf, absent)) == n && n > 0)
-		pthread_cond_wait(&p->done, &p->lock);
-	pthread_mutex_unlock(&p->lock);
+	reap(p, false);
+	while ((left = sort_out(p, n, leaf, absent)) == n && n > 0 && wait)
+		reap(p, true);
 	return left;
 }
 
 const void *
 slots_at(const struct slots *p, int leaf)
 {
-	return p->memory + (size_t)p->slot_of[leaf] * p->store->largest;
+	return place(p, p->slot_of[leaf]);
 }
 
 void
 slots_give(struct slots *p, int n, const int *leaf)
 {
-	pthread_mutex_lock(&p->lock);
 	for (int k = 0; k < n; k++) {
 		const int i = p->slot_of[leaf[k]];
 		while (!ended(p, leaf[k]))
-			pthread_cond_wait(&p->done, &p->lock);
+			reap(p, true);
 		p->slot[i].pinned = false;
 		if (p->slot[i].state == READY)
 			join(p, i, IDLE);
 		else
 			empty(p, i);
 	}
-	pthread_mutex_unlock(&p->lock);
 }
 
 void
 slots_ahead(struct slots *p, int n, const int *leaf, const float *chance)
 {
-	pthread_mutex_lock(&p->lock);
 	memcpy(p->wish, leaf, (size_t)n * sizeof *leaf);
 	memcpy(p->hope, chance, (size_t)n * sizeof *chance);
-	p->wished = 0;
+	p->wished = p->begun = 0;
 	p->wishes = p->n > p->need ? n : 0;
-	wake(p, p->wishes);
-	pthread_mutex_unlock(&p->lock);
+	start(p);
+}
+
+void
+slots_idle(struct slots *p, double until)
+{
+	p->idle = true;
+	start(p);
+	while (p->reading > 0 && tick_now() < until)
+		reap(p, true);
 }
 
 void
@@ -471,7 +555,6 @@ slots_worth(struct slots *p, int layer, const float *chance)
 {
 	const struct shape *s = &p->store->param->shape;
 
-	pthread_mutex_lock(&p->lock);
 	if (!p->chance) {
 		p->chance = mem_zero((size_t)s->layers, sizeof *p->chance);
 		for (int l = 0; l < s->layers; l++)
@@ -479,7 +562,6 @@ slots_worth(struct slots *p, int layer, const float *chance)
 	}
 	memcpy(p->chance[layer], chance, (size_t)s->experts[layer] * sizeof *chance);
 	p->turn = layer;
-	pthread_mutex_unlock(&p->lock);
 }
 
 void
@@ -487,33 +569,26 @@ slots_active(struct slots *p, int n, const int *leaf, const bool *active)
 {
 	const float keep = 0.95f;
 
-	pthread_mutex_lock(&p->lock);
 	for (int i = 0; i < n; i++)
 		p->active[leaf[i]] = keep * p->active[leaf[i]] + (active[i] ? 1 - keep : 0);
-	pthread_mutex_unlock(&p->lock);
 }
 
 void
 slots_settle(struct slots *p)
 {
-	pthread_mutex_lock(&p->lock);
-	while (p->first[NEEDED] >= 0 || p->wished < p->wishes || p->reading > 0)
-		pthread_cond_wait(&p->done, &p->lock);
-	pthread_mutex_unlock(&p->lock);
+	while (p->reading > 0)
+		reap(p, true);
 }
 
 struct slots_count
-slots_counts(struct slots *p)
+slots_counts(const struct slots *p)
 {
-	struct slots_count c;
+	struct slots_count c = p->count;
 
-	pthread_mutex_lock(&p->lock);
-	c = p->count;
 	for (int i = 0; i < p->n; i++)
 		if (p->slot[i].guess && p->slot[i].state == READY) {
 			c.wasted++;
 			c.wasted_bytes += p->store->leaf[p->slot[i].leaf].bytes;
 		}
-	pthread_mutex_unlock(&p->lock);
 	return c;
 }

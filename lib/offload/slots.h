@@ -1,13 +1,15 @@
 #ifndef OFFLOAD_SLOTS_H
 #define OFFLOAD_SLOTS_H
+#include "offload/fetch.h"
 #include "offload/store.h"
 
 /*
- * The slot pool: so many places in memory for the leaves of a store, read by threads of their own,
- * several reads in flight.  The caller takes a layer's leaves, which pins them and queues reads of
- * those that are absent, computes with each as it comes, and gives them back.  What it names ahead
- * is read when nothing that is needed waits; what of that has not begun when the next leaves are
- * taken, and is not among them, is forgotten, so that nobody waits for a wrong guess.
+ * The slot pool: so many places in memory for the leaves of a store, several reads in flight.  The
+ * caller takes a layer's leaves, which pins them and begins to read those that are absent, computes
+ * with each as it comes, and gives them back.  What it names ahead is read when all that is needed
+ * has come, as far as that is expected to save more than it costs; what of that has not begun when
+ * the next leaves are taken, and is not among them, is forgotten, so that nobody waits for a wrong
+ * guess.  All calls come from one thread; others may read the bytes of pinned leaves.
  *
  * When there is no room, leaves that are not pinned give way: those not used for longest or, once
  * slots_worth has been called, those of least worth.  Contents never depend on any of this: a slot
@@ -27,31 +29,39 @@ struct slots_count {
 };
 
 /* need: leaves that a caller takes at once, at most; n is not below.  NULL with a message. */
-struct slots *slots_new(const struct store *s, int n, int need, int readers);
+struct slots *slots_new(const struct store *s, int n, int need, int readers, enum fetch_way way);
 void slots_free(struct slots *p);		     /* NULL is harmless */
 size_t slots_bytes(const struct store *s, int n);    /* memory for so many */
 int slots_room(const struct store *s, size_t bytes); /* how many fit, at most all leaves */
 
-/* Which of these are there, or on their way? */
-void slots_there(struct slots *p, int n, const int *leaf, bool *there);
+/* Which of these are there, or on their way?  Which have been used since they came? */
+void slots_there(const struct slots *p, int n, const int *leaf, bool *there, bool *used);
 /* Pin these; absent[0, n') are the places in leaf[] of those that are not there yet; n'. */
 int slots_take(struct slots *p, int n, const int *leaf, int *absent);
 /*
- * Wait until one of leaf[absent[i]] is there at least; puts the places of all that are to the end
- * of absent[0, n) and returns how many are still absent, or -1 with a message when one cannot be
- * read.
+ * Which of leaf[absent[i]] have come?  With `wait`, wait until one has at least.  Puts the places
+ * of all that have to the end of absent[0, n) and returns how many are still absent, or -1 with a
+ * message when one cannot be read.
  */
-int slots_await(struct slots *p, int n, const int *leaf, int *absent);
+int slots_await(struct slots *p, int n, const int *leaf, int *absent, bool wait);
 /* The bytes of a pinned leaf that is there. */
 const void *slots_at(const struct slots *p, int leaf);
 /* Unpin, once none is absent or slots_await has failed: then it waits for the others. */
 void slots_give(struct slots *p, int n, const int *leaf);
 /*
- * Instead of what was named before: read these when nothing better is to do, first ones first.
- * chance: that they are needed next; what is worth more does not give way to them.  It counts only
- * after slots_worth.
+ * Instead of what was named before: read these when nothing better is to do, first ones first, with
+ * their chances to be needed next.  One with the chance c is read if, counted in reads of a leaf,
+ *
+ *   c > (1 - c) v + w
+ *
+ * v is 1/4 as long as such reads fit into the time that the disk used to have between the last leaf
+ * that was needed and the next, then 1 (0 in slots_idle); w what gives way is worth, 1/2 before
+ * slots_worth, 0 for nothing.  c is the chance as it has proven for leaves read ahead before, whose
+ * chances were near: one that is absent may be less likely than another.
  */
 void slots_ahead(struct slots *p, int n, const int *leaf, const float *chance);
+/* Nothing is needed until then: read what was named; returns when it is there, or it is time. */
+void slots_idle(struct slots *p, double until);
 
 /*
  * A layer's turn has come, and its experts' chances to be needed when it comes again are these
@@ -68,6 +78,6 @@ void slots_active(struct slots *p, int n, const int *leaf, const bool *active);
 void slots_settle(struct slots *p);
 
 /* Up to now; reads ahead that were not used count as wasted. */
-struct slots_count slots_counts(struct slots *p);
+struct slots_count slots_counts(const struct slots *p);
 
 #endif

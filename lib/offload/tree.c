@@ -317,14 +317,37 @@ tree_nodes(const struct tree *t)
 	return t->nodes;
 }
 
+int
+tree_claim(struct tree *t, uint32_t model)
+{
+	if (t->shape.model && t->shape.model != model)
+		return err_set("a tree of another model (marked %08x, expected %08x)",
+			       t->shape.model, model);
+	t->shape.model = model;
+	return 0;
+}
+
+/* Arrays have room for up to twice their elements, and malloc takes some for each. */
+size_t
+tree_most(const struct tree_shape *s)
+{
+	const size_t experts = (size_t)s->experts, each = 16 + 2 * experts * sizeof(struct count);
+	size_t level = (size_t)s->layers, nodes = 0;
+
+	for (int i = 0; i <= s->depth; i++, level *= (size_t)s->branching)
+		nodes += level;
+	return nodes * (2 * sizeof(struct node) + 16 + each) +
+	       (TREE_DEPTH + 1) * experts * sizeof(float);
+}
+
 /* --- the file --- */
 
 /*
  * Everything is 32-bit little-endian: "moe-", "tree", version, layers, experts, depth, branching,
- * bytes of the nodes, CRC-32 of the six words before and of the nodes; then the nodes,
+ * model, bytes of the nodes, CRC-32 of the words from the version on and of the nodes; then these,
  * parents first: key | pruned << 16, met, counts, children, and expert | n << 16 for each count.
  */
-enum { HEAD = 9, VERSION = 1, MOST_LAYERS = 1 << 12, MOST_EXPERTS = 1 << 16 };
+enum { HEAD = 10, LENGTH = 8, SUM = 9, VERSION = 2, MOST_LAYERS = 1 << 12, MOST_EXPERTS = 1 << 16 };
 
 struct buffer {
 	unsigned char *p;
@@ -368,7 +391,7 @@ store_node(struct buffer *b, const struct node *v)
 static uint32_t
 checksum(const struct buffer *b)
 {
-	const uLong head = crc32(0, b->p + 8, (HEAD - 3) * 4);
+	const uLong head = crc32(0, b->p + 8, (SUM - 2) * 4);
 
 	return (uint32_t)crc32_z(head, b->p + (size_t)HEAD * 4, b->n - (size_t)HEAD * 4);
 }
@@ -391,15 +414,16 @@ tree_save(const struct tree *t, const char *file)
 	store(&b, (uint32_t)s->experts);
 	store(&b, (uint32_t)s->depth);
 	store(&b, (uint32_t)s->branching);
+	store(&b, s->model);
 	store(&b, 0);
 	store(&b, 0);
 	for (int l = 0; l < s->layers; l++)
 		store_node(&b, &t->root[l]);
 	for (int i = 0; i < 4; i++)
-		b.p[28 + i] = (unsigned char)((b.n - (size_t)HEAD * 4) >> 8 * i);
+		b.p[4 * LENGTH + i] = (unsigned char)((b.n - (size_t)HEAD * 4) >> 8 * i);
 	sum = checksum(&b);
 	for (int i = 0; i < 4; i++)
-		b.p[32 + i] = (unsigned char)(sum >> 8 * i);
+		b.p[4 * SUM + i] = (unsigned char)(sum >> 8 * i);
 	if (b.n > UINT32_MAX)
 		err_set("%s: a tree of %zu bytes (expected less than 4 GB)", file, b.n);
 	else if (file_write(f, b.p, b.n) == 0)
@@ -468,11 +492,11 @@ fetch_tree(struct buffer *b, const char *file)
 		err_set("%s: a tree of format version %u (expected %d)", file, head[2], VERSION);
 		return NULL;
 	}
-	if (head[7] != b->n - (size_t)HEAD * 4 || head[8] != checksum(b)) {
+	if (head[LENGTH] != b->n - (size_t)HEAD * 4 || head[SUM] != checksum(b)) {
 		err_set("%s: a damaged tree (its length or its CRC-32 is not what it says)", file);
 		return NULL;
 	}
-	s = (struct tree_shape){(int)head[3], (int)head[4], (int)head[5], (int)head[6]};
+	s = (struct tree_shape){(int)head[3], (int)head[4], (int)head[5], (int)head[6], head[7]};
 	if (s.layers < 1 || s.layers > MOST_LAYERS || s.experts < 1 || s.experts > MOST_EXPERTS ||
 	    s.depth < 1 || s.depth > TREE_DEPTH || s.branching < 1 || s.branching > s.experts) {
 		err_set("%s: a tree of impossible shape", file);

@@ -1,5 +1,6 @@
 #ifndef OFFLOAD_TREE_H
 #define OFFLOAD_TREE_H
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -29,6 +30,7 @@ struct tree_shape {
 	int layers, experts; /* of the model */
 	int depth;	     /* 1 to TREE_DEPTH */
 	int branching;	     /* 1 to experts */
+	uint32_t model;	     /* a mark of whose it is; 0: not known */
 };
 
 enum { TREE_DEPTH = 4, TREE_WIDTH = 16 /* experts of a turn that open paths, the first */ };
@@ -37,6 +39,10 @@ struct tree *tree_new(const struct tree_shape *s);
 void tree_free(struct tree *t); /* NULL is harmless */
 const struct tree_shape *tree_shape(const struct tree *t);
 long tree_nodes(const struct tree *t);
+size_t tree_most(const struct tree_shape *s); /* bytes that such a tree can come to */
+
+/* It is of this model. -1 with a message if it has the mark of another. */
+int tree_claim(struct tree *t, uint32_t model);
 
 /* p[experts] = the chance of each to be used when it is the turn of this layer, now. */
 void tree_predict(struct tree *t, int layer, float *p);
@@ -46,7 +52,7 @@ void tree_learn(struct tree *t, int layer, const int *expert, long n);
 void tree_pause(struct tree *t);
 
 /*
- * A file of format version 1, replaced at once: see moe-tree(5).  tree_load: NULL with a message
+ * A file of format version 2, replaced at once: see moe-tree(5).  tree_load: NULL with a message
  * for a file that is damaged, cut short, of another version, or no tree.
  */
 int tree_save(const struct tree *t, const char *file);

@@ -19,7 +19,7 @@ T=$(mktemp -d "${TMPDIR:-/tmp}/moe-bench.XXXXXX")
 group=/sys/fs/cgroup/memory/moe-bench.$$
 trap 'rmdir $group 2>/dev/null; rm -rf "$T"' EXIT
 trap 'exit 1' HUP INT TERM
-tokens=100 readers=8
+tokens=100 readers=32
 
 cat lib/*/*.[ch] | head -c 2000000 >"$T/text"
 head -c 50 "$T/text" >"$T/prompt"
