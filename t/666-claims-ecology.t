@@ -117,7 +117,7 @@ claims() {
 		IMAGES="$T/sets" TEXT="$T/text" GPT2="$T/none" SEEDS='1 2' STEPS=40 WARM=6 \
 		ANNEAL=12 EPOCH=4 HALF=20 LM_STEPS=30 MOE_STEPS.enc-c10=1 MOE_STEPS.enc-t200=1 \
 		MOE_STEPS.enc-o242=1 MOE_VARIANTS="enc-c10 enc-t200 enc-o242 $variants" \
-		lm='--dim 16 --experts 4 --hidden 8 --seq 16 --census-every 15' "$@"
+		lm='--dim 16 --experts 4 --hidden 8 --seq 16 --census-every 10' "$@"
 }
 ok "runs" claims >"$T/shown"
 value() {

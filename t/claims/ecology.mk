@@ -122,8 +122,8 @@ MOE_OPTIONS.c10-B1 = $(call steady,3,0.10,2.85) --val $S/c10-test.csv
 HALF = $(if $(full),7800,1560)
 $(foreach v,$(LOWERED),$(eval MOE_DATA.$v = $S/c10-train.csv)$(eval MOE_KEEP.$v = $(HALF)))
 
-# From images to classes in one: five epochs of 10,000, four of 20,000.  These, and those with GPT-2's
-# tokens, with two seeds.
+# From images to classes in one: five epochs of 10,000, four of 20,000.  These with one
+# seed, and those with GPT-2's tokens with two.
 whole = $(classify) --depth 10 --widen 1 --dim 64 --experts 16 --tiers 8,4,4 --divergence 0.1 --augment \
 	--encoder-lr 1e-3
 e2e = $(whole) --temperature $1:0.3:$2 --entropy $3 --oracle 0.15 --balance $4
@@ -137,7 +137,8 @@ MOE_OPTIONS.t200-whole = $(call e2e,3,187,0.10,0.40) --random-warmup 93 --census
 MOE_STEPS.c10-whole = 390
 MOE_STEPS.c10-whole-low = 390
 MOE_STEPS.t200-whole = 624
-$(foreach v,$(WHOLE) lm-gpt2,$(eval MOE_SEEDS.$v = $(wordlist 1,2,$(SEEDS))))
+$(foreach v,$(WHOLE),$(eval MOE_SEEDS.$v = $(firstword $(SEEDS))))
+MOE_SEEDS.lm-gpt2 = $(wordlist 1,2,$(SEEDS))
 $(foreach v,$(WHOLE),$(eval MOE_DATA.$v = $S/$(firstword $(subst -, ,$v))-train.bin))
 
 # The encoders, one of each, whose features the others learn on.
@@ -150,12 +151,12 @@ MOE_STEPS.enc-t200 = $(if $(full),3120,936)
 MOE_STEPS.enc-o242 = $(if $(full),1200,600)
 $(foreach s,c10 t200 o242,$(eval MOE_OPTIONS.enc-$s = $$(encoder) --val $S/$s-test.bin \
 	$(if $(filter o242,$s),,--augment))$(eval MOE_DATA.enc-$s = $S/$s-train.bin)$(eval MOE_SEEDS.enc-$s = 1))
-# Language: 2 layers of 16 experts; 600 steps of 512 tokens, about one pass over a megabyte.
-LM_STEPS = $(if $(full),3000,600)
-lm_e = --temperature $1:0.3:$(if $(full),900,180) --entropy $2 --oracle $3 --balance $4
+# Language: 2 layers of 16 experts; 400 steps of 512 tokens, two thirds of a megabyte.
+LM_STEPS = $(if $(full),2000,400)
+lm_e = --temperature $1:0.3:$(if $(full),600,120) --entropy $2 --oracle $3 --balance $4
 lm = --dim 64 --layers 2 --heads 4 --experts 16 --hidden 64 --seq 128 --batch 4 --lr 2e-3 \
-	--divergence 0.1 --random-warmup $(if $(full),450,90) --census-every $(if $(full),75,15) \
-	--val-every $(if $(full),75,15)
+	--divergence 0.1 --random-warmup $(if $(full),300,60) --census-every $(if $(full),50,10) \
+	--val-every $(if $(full),50,10)
 lm_base = $(lm) $(call lm_e,3,0.10,0.15,0.40)
 lm_none = $(lm) $(call lm_e,3,0,0,0) --divergence 0
 SPOKEN = lm-base lm-ortho02 lm-ortho05 lm-ortho10 lm-ortho20 lm-low lm-none lm-load lm-free
