@@ -98,6 +98,17 @@ real_or_none(struct row *w, double x)
 		row_real(w, x);
 }
 
+/* Columns of the usage of each tier. */
+static void
+tier_names(struct row *w)
+{
+	for (int i = 0; i < args.tiers.n; i++) {
+		char *name = mem_text("t%d", i);
+		row_text(w, name);
+		free(name);
+	}
+}
+
 /* --- e --- */
 
 static void
@@ -294,18 +305,14 @@ static void
 write_layer(const struct tally *t, int layer, struct row *w)
 {
 	const struct tally_layer *l = &t->layer[layer];
-	double *count = mem_zero((size_t)l->experts, sizeof *count);
+	const struct ecology_load load = flow_load(l);
 	int class[ECOLOGY_CLASSES] = {0};
-	struct ecology_load load;
 	int64_t hits = 0;
 
 	for (int e = 0; e < l->experts; e++) {
-		count[e] = (double)l->sum[e].routed;
 		hits += l->sum[e].hits;
 		class[flow_class(t, l, e)]++;
 	}
-	load = ecology_load(l->experts, count);
-	free(count);
 	row_long(w, layer);
 	row_long(w, l->tokens);
 	row_long(w, l->experts);
@@ -521,9 +528,8 @@ write_scan(void *arg, const struct scan *s)
 	for (int i = 0; i < s->layers; i++) {
 		const struct tally_layer *l = &s->tally.layer[i];
 		const struct scan_layer *x = &s->layer[i];
-		struct flow_tiers t = flow_label(l, (struct opt_ints){0});
-		struct flow_sum *each = mem_zero((size_t)t.n, sizeof *each), all;
-		flow_sums(&s->tally, l, &t, each, &all);
+		struct flow_sum all;
+		flow_sums(&s->tally, l, NULL, NULL, &all);
 		row_real(w, s->temperature);
 		row_long(w, i);
 		row_real(w, s->result.loss);
@@ -536,8 +542,6 @@ write_scan(void *arg, const struct scan *s)
 		row_real(w, x->set_moved);
 		row_long(w, all.active);
 		row_end(w);
-		flow_free(&t);
-		free(each);
 		if (out->tiers.f)
 			write_tiers(&s->tally, i, s->temperature, &out->tiers);
 	}
@@ -710,11 +714,7 @@ track_header(struct row *w)
 
 	for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
 		row_text(w, columns[i]);
-	for (int i = 0; i < args.tiers.n; i++) {
-		char *name = mem_text("t%d", i);
-		row_text(w, name);
-		free(name);
-	}
+	tier_names(w);
 	if (args.tiers.n) {
 		row_text(w, "used");
 		row_text(w, "depth");
@@ -746,44 +746,14 @@ track(char **v, int n)
 
 /* --- compare --- */
 
-/* The figures of an ending, those of its tiers last. */
-enum { ENDING = 12 };
-
-static double
-ending_figure(const struct ending *x, int i)
-{
-	const double v[ENDING] = {x->loss,
-				  x->val_loss,
-				  x->accuracy,
-				  x->class[ECOLOGY_PURE_CORE],
-				  x -> class[ECOLOGY_BROAD_CORE],
-				  x -> class[ECOLOGY_WEAK_CORE],
-				  x -> class[ECOLOGY_EDGE],
-				  x -> class[ECOLOGY_NOISE],
-				  x -> class[ECOLOGY_DEAD],
-				  x -> experts - x -> class[ECOLOGY_DEAD],
-				  x -> gini,
-				  x -> depth};
-
-	return i < ENDING ? v[i] : x->tier[i - ENDING];
-}
-
 static void
 compare_header(struct row *w)
 {
-	static const char *const names[ENDING] = {
-		"loss", "val_loss", "accuracy", "pure_core", "broad_core", "weak_core",
-		"edge", "noise",    "dead",	"active",    "gini",	   "depth"};
-
 	row_text(w, "run");
 	row_text(w, "layer");
-	for (int i = 0; i < ENDING; i++)
-		row_text(w, names[i]);
-	for (int i = 0; i < args.tiers.n; i++) {
-		char *name = mem_text("t%d", i);
-		row_text(w, name);
-		free(name);
-	}
+	for (int i = 0; i < ENDING_FIGURES; i++)
+		row_text(w, ending_figure_name[i]);
+	tier_names(w);
 	row_end(w);
 }
 
@@ -793,7 +763,7 @@ write_over_runs(struct row *w, const struct endings *e, int layer, bool sd)
 {
 	row_text(w, sd ? "sd" : "mean");
 	row_long(w, layer);
-	for (int i = 0; i < ENDING + args.tiers.n; i++) {
+	for (int i = 0; i < ENDING_FIGURES + args.tiers.n; i++) {
 		double *v = mem_zero((size_t)e->n, sizeof *v);
 		struct score_mean m;
 		int n = 0;
@@ -818,7 +788,7 @@ write_endings(const struct endings *e)
 	for (int k = 0; k < e->n; k++) {
 		row_text(&w, e->v[k].run);
 		row_long(&w, e->v[k].layer);
-		for (int i = 0; i < ENDING + args.tiers.n; i++)
+		for (int i = 0; i < ENDING_FIGURES + args.tiers.n; i++)
 			real_or_none(&w, ending_figure(&e->v[k], i));
 		row_end(&w);
 	}

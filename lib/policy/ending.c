@@ -6,6 +6,30 @@
 #include <math.h>
 #include <stdlib.h>
 
+const char *const ending_figure_name[ENDING_FIGURES] = {
+	"loss", "val_loss", "accuracy", "pure_core", "broad_core", "weak_core",
+	"edge", "noise",    "dead",	"active",    "gini",	   "depth"};
+
+double
+ending_figure(const struct ending *x, int i)
+{
+	const int *n = x->class;
+	const double v[ENDING_FIGURES] = {x->loss,
+					  x->val_loss,
+					  x->accuracy,
+					  n[ECOLOGY_PURE_CORE],
+					  n[ECOLOGY_BROAD_CORE],
+					  n[ECOLOGY_WEAK_CORE],
+					  n[ECOLOGY_EDGE],
+					  n[ECOLOGY_NOISE],
+					  n[ECOLOGY_DEAD],
+					  x->experts - n[ECOLOGY_DEAD],
+					  x->gini,
+					  x->depth};
+
+	return i < ENDING_FIGURES ? v[i] : x->tier[i - ENDING_FIGURES];
+}
+
 struct policy_census *
 ending_census(const char *run)
 {

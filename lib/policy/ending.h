@@ -24,6 +24,11 @@ struct endings {
 int ending_read(struct endings *e, const char *run, struct opt_ints tiers);
 void ending_free(struct endings *e);
 
+/* Its figures by number; behind them the usage of its tiers. */
+enum { ENDING_FIGURES = 12 };
+extern const char *const ending_figure_name[ENDING_FIGURES];
+double ending_figure(const struct ending *x, int i);
+
 /* The census of a run; a slot beyond the tiers is refused. */
 struct policy_census;
 struct policy_step;

@@ -73,6 +73,19 @@ flow_class(const struct tally *t, const struct tally_layer *l, int expert)
 	return ecology_class(l->tokens, s->first, t->correct ? s->hits : -1);
 }
 
+struct ecology_load
+flow_load(const struct tally_layer *l)
+{
+	double *count = mem_zero((size_t)l->experts, sizeof *count);
+	struct ecology_load load;
+
+	for (int e = 0; e < l->experts; e++)
+		count[e] = (double)l->sum[e].routed;
+	load = ecology_load(l->experts, count);
+	free(count);
+	return load;
+}
+
 static void
 add(struct flow_sum *s, const struct tally_sum *x, bool active)
 {
@@ -90,10 +103,12 @@ flow_sums(const struct tally *t, const struct tally_layer *l, const struct flow_
 	  struct flow_sum *sum, struct flow_sum *all)
 {
 	*all = (struct flow_sum){0};
-	memset(sum, 0, (size_t)tiers->n * sizeof *sum);
+	if (sum)
+		memset(sum, 0, (size_t)tiers->n * sizeof *sum);
 	for (int e = 0; e < l->experts; e++) {
 		const bool active = flow_class(t, l, e) != ECOLOGY_DEAD;
-		add(&sum[tiers->of[e]], &l->sum[e], active);
+		if (sum)
+			add(&sum[tiers->of[e]], &l->sum[e], active);
 		add(all, &l->sum[e], active);
 	}
 }

@@ -28,10 +28,12 @@ struct flow_sum {
 	int experts, active; /* not DEAD */
 	struct tally_sum sum;
 };
-/* sum[n], and all of them. */
+/* sum[n], and all of them; sum NULL: these alone. */
 void flow_sums(const struct tally *t, const struct tally_layer *l, const struct flow_tiers *tiers,
 	       struct flow_sum *sum, struct flow_sum *all);
 /* The class of an expert; without `correct` what can be said without. */
 enum ecology_class flow_class(const struct tally *t, const struct tally_layer *l, int expert);
+/* How the choices of any rank are spread over the experts. */
+struct ecology_load flow_load(const struct tally_layer *l);
 
 #endif
