@@ -64,6 +64,33 @@ says 'part/loss.csv: ends within a line' "is told"
 ok "the page says so" grep -q 'part/loss.csv: ends within a line' part.html
 ok "and what is not drawn" grep -q '<li>Fitness of each expert: there is no part/experts.csv' \
 	part.html
+# Runs of different models: other layers, other experts, other columns.
+mkdir wide
+awk 'BEGIN {
+	print "expert,usage,step,layer"
+	for (i = 5; i <= 50; i += 5)
+		for (k = 0; k < 3; k++)
+			for (e = 0; e < 3 + k; e++) print e "," e / 10 "," i "," k
+}' >wide/experts.csv
+printf 'step,loss,text\n1,9,a\n50,8,b\n' >wide/loss.csv
+ok "runs of different models" moe-view -o models.html run-1 wide part
+is "$(grep -ci '"[^"]*\bnan\b\|[0-9"]nan\|>-\?inf<\|="-\?inf' models.html)" 0 \
+	"have no number that is none"
+script models.html population | as_csv >got
+ok "and a curve each" grep -q '^"living experts, all layers",wide,50,12,' got
+ok "a run without a recipe beside one with" grep -q '<h1>run-1 · wide · part</h1>' models.html
+for table in 'step,loss\n1,5\n2,4\n' 'step,usage\n1,.5\n1,.25\n2,.5\n' 'layer,step\n0,1\n' \
+	'step,event\n1,birth\n2,death\n' 'step,layer,event,expert\n1,0,birth,7\n' \
+	'step,slot\n1,x\n2,\n' 'step,loss\n2,1\n1,2\nz,3\n' 'step,tier,expert\n1,1e9,1e30\n' \
+	'tsne_x,tsne_y\n1,2\n' 'tsne_x,tsne_y\n1,\n3,4\n' 'expert,pca_x\n1,2\n' \
+	'layer,rank,expert\n0,0,1\n0,1,2\n' \
+	'step,layer,expert,parent\n1,0,0,1\n1,0,1,0\n2,0,0,1\n2,0,1,0\n'; do
+	printf "$table" >some.csv
+	ok "what there is of $table" moe-view -o some.html some.csv
+	ok "is shown, and what is not told" grep -q '<section id="missing"' some.html
+	is "$(grep -c '[">,]-\?nan[",<]\|[">,]-\?inf[",<]' some.html)" 0 \
+		"without a number that is none"
+done
 printf 'iteration,perplexity\n1,2\n' >other.csv
 fails 1 "a table of nothing" moe-view -o out.html other.csv
 fails 1 "a --table that is not there" moe-view -o out.html --table nowhere run-1

@@ -279,11 +279,18 @@ life_alike(const struct life *one, const struct life *other)
 /* --- phases --- */
 
 static void
-forget(struct life *l)
+forget_phases(struct life *l)
 {
 	for (int i = 0; i < l->phases; i++)
 		free(l->phase[i].domain);
 	free(l->phase);
+	l->phase = NULL;
+	l->phases = 0;
+}
+
+static void
+forget_experts(struct life *l)
+{
 	free(l->time);
 	free(l->when);
 	free(l->who);
@@ -291,17 +298,17 @@ forget(struct life *l)
 	free(l->living);
 	free(l->expert);
 	free(l->index);
-	l->phase = NULL;
 	l->time = l->load = NULL;
 	l->when = l->who = l->living = l->index = NULL;
 	l->expert = NULL;
-	l->phases = l->times = l->experts = l->layers = l->census_layers = l->buckets = 0;
+	l->times = l->experts = l->layers = l->census_layers = l->buckets = 0;
 }
 
 void
 life_free(struct life *l)
 {
-	forget(l);
+	forget_phases(l);
+	forget_experts(l);
 	for (int i = 0; i < LIFE_TABLES; i++)
 		sheet_free(&l->sheet[i]);
 	free_list(&l->recipe);
@@ -662,24 +669,29 @@ find_families(struct life *l)
 bool
 life_read(struct life *l)
 {
-	bool news = !l->phases;
+	bool news = !l->phases, of_experts = news;
 
 	l->anew = false;
 	for (int i = 0; i < LIFE_TABLES; i++) {
 		const enum sheet_news what = sheet_read(&l->sheet[i]);
 		news |= what != SHEET_SAME;
+		of_experts |= what == SHEET_ANEW || (what != SHEET_SAME && i != LIFE_LOSS);
 		l->anew |= what == SHEET_ANEW;
 	}
 	if (!news)
 		return false;
-	forget(l);
+	forget_phases(l);
 	find_phases(l);
-	count_layers(l);
-	find_experts(l);
-	hear_events(l);
-	if (l->layers < l->census_layers)
-		l->layers = l->census_layers;
+	/* A loss comes with each step; of the experts it tells only how long they have lived. */
+	if (of_experts) {
+		forget_experts(l);
+		count_layers(l);
+		find_experts(l);
+		hear_events(l);
+		if (l->layers < l->census_layers)
+			l->layers = l->census_layers;
+		find_families(l);
+	}
 	find_ends(l);
-	find_families(l);
 	return true;
 }

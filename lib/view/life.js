@@ -313,7 +313,7 @@ const draw_log = n => {
 	if (key === logged) return;
 	logged = key;
 	log.replaceChildren(...d.events.slice(Math.max(n - 60, 0), n).reverse().map(e => {
-		const li = make("li", "", e[CAUSE] === "replace" && e[EVENT] === "birth" ? "replace" : e[EVENT]);
+		const li = make("li", "", e[EVENT]);
 		li.append(make("b", e[STEP]), " ", told(e));
 		return li;
 	}));
@@ -479,7 +479,7 @@ const say = s => { $("#state").textContent = s; };
 
 /* The figures are the server's to draw: the page asks for them again, not too often. */
 const refresh = async () => {
-	if (!stale || Date.now() - asked < 4000 || document.hidden) return;
+	if (!stale || Date.now() - asked < 10000 || document.hidden) return;
 	stale = false;
 	asked = Date.now();
 	try {

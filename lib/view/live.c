@@ -5,6 +5,7 @@
 #include "view/page.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <math.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -15,8 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Between looks at the files: at least LOOK, and 100 times as long as the last look took. */
-enum { LOOK_MS = 100, LOOK_MOST_MS = 500, FRESH_MS = 2000, BEAT_S = 2, STACK = 512 << 10 };
+/* Between looks at the files, and makings of the figures: at least so long, and COST times as long
+ * as the last took. */
+enum { LOOK_MS = 100, FRESH_MS = 2000, COST = 100, BEAT_S = 2, STACK = 512 << 10 };
 
 /*
  * What was sent to all, in order: a chain in which each holds the next.  A message is freed when
@@ -30,12 +32,12 @@ struct message {
 	char *text;
 };
 
-/* A text that is made anew when it is asked for, old, and no longer true. */
+/* A text that is made anew when it is asked for and no longer true: seldom, if that takes long. */
 struct cache {
 	char *text;
 	size_t n;
 	long version; /* of the run that it tells of */
-	double made;  /* ms */
+	double next;  /* ms: not to be made again before */
 };
 
 /* A connection, in what it must not take too long for: MHD's own limit is of silence alone. */
@@ -341,9 +343,10 @@ refuse(struct MHD_Connection *to, unsigned status, const char *why)
 static void
 freshen(struct live *l, struct cache *c)
 {
+	const double begun = now_ms();
 	FILE *out;
 
-	if (c->text && (c->version == l->version || now_ms() - c->made < FRESH_MS))
+	if (c->text && (c->version == l->version || begun < c->next))
 		return;
 	free(c->text);
 	*c = (struct cache){.version = l->version};
@@ -357,7 +360,7 @@ freshen(struct live *l, struct cache *c)
 	else
 		page_part(&l->runs, out);
 	fclose(out);
-	c->made = now_ms();
+	c->next = now_ms() + fmax(FRESH_MS, COST * (now_ms() - begun));
 }
 
 static enum MHD_Result
@@ -597,8 +600,7 @@ live_run(struct live *l, const volatile sig_atomic_t *stop)
 		cut_off(l);
 		drop_first(l);
 		pthread_mutex_unlock(&l->lock);
-		pause = 100 * (now_ms() - begun);
-		pause = pause < LOOK_MS ? LOOK_MS : pause > LOOK_MOST_MS ? LOOK_MOST_MS : pause;
+		pause = fmax(LOOK_MS, COST * (now_ms() - begun));
 		t = (struct timespec){(time_t)(pause / 1e3), (long)pause % 1000 * 1000000};
 		nanosleep(&t, NULL);
 	}

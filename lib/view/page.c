@@ -466,9 +466,11 @@ put_header(const struct page *p, struct figure *const *f, FILE *out)
 	fputs("</h1>\n<button type=\"button\" id=\"theme\">Theme: auto</button></header>\n"
 	      "<div class=\"body\">\n<nav aria-label=\"Sections\">",
 	      out);
+	if (p->live)
+		fputs("<a href=\"#life\">The experts at work</a>", out);
 	if (p->runs->n)
 		fputs("<a href=\"#story\">What happened</a>", out);
-	if (p->live || (p->runs->n && p->runs->life[0].times))
+	if (!p->live && p->runs->n && p->runs->life[0].times)
 		fputs("<a href=\"#life\">The experts at work</a>", out);
 	for (int i = 0; f[i]; i++)
 		if (!f[i]->missing) {
@@ -488,10 +490,13 @@ page_write(const struct page *p, FILE *out)
 
 	put_head(p, out);
 	put_header(p, f, out);
+	if (p->live)
+		put_life(p, out);
 	put_story(p->runs, out);
 	for (int i = 0; i < p->tables && r == 0; i++)
 		r = put_table(&p->table[i], out);
-	put_life(p, out);
+	if (!p->live)
+		put_life(p, out);
 	fputs("<div class=\"figures\">\n", out);
 	put_figures(f, out);
 	fputs("</div>\n", out);

@@ -184,10 +184,27 @@ story_lede(const struct plot_runs *r, FILE *out)
 	fputs("</p>\n", out);
 }
 
+/* What the recipe says; 0 if it does not. */
+static double
+steps_planned(const struct life *l)
+{
+	const char *s = life_option(l, "steps");
+	double v = 0;
+
+	if (s)
+		num_real(s, 1, 1e15, &v);
+	return v;
+}
+
 static void
 tell_texts(const struct life *l, FILE *out)
 {
-	fprintf(out, "<li>It learnt for <b>%.0f</b> steps", l->last);
+	const double planned = steps_planned(l);
+
+	fprintf(out, "<li>It learnt for <b>%.0f</b>", l->last);
+	if (l->last < planned)
+		fprintf(out, " of %.0f", planned);
+	fputs(" steps", out);
 	for (int i = 0; i < l->phases; i++) {
 		if (!*l->phase[i].domain)
 			continue;
@@ -277,15 +294,15 @@ static void
 tell_population(const struct life *l, FILE *out)
 {
 	const struct deeds d = deeds(l, -1, INFINITY);
+	const char *when = l->last < steps_planned(l) ? "so far" : "in the end";
 	int survive = 0, born = 0;
 
 	if (l->times)
 		fprintf(out,
-			"<li>There were <b>%d</b> expert%s in %d layer%s at first, and <b>%d</b> "
-			"at "
-			"the end.</li>\n",
+			"<li>There were <b>%d</b> expert%s in %d layer%s at first, <b>%d</b> "
+			"%s.</li>\n",
 			living_at(l, 0), several(living_at(l, 0)), l->census_layers,
-			several(l->census_layers), living_at(l, l->times - 1));
+			several(l->census_layers), living_at(l, l->times - 1), when);
 	if (!l->sheet[LIFE_EVENTS].columns)
 		return;
 	if (!d.births && !d.deaths) {
@@ -303,8 +320,7 @@ tell_population(const struct life *l, FILE *out)
 			d.replaced ? "Besides, " : "", d.births - d.replaced,
 			d.births - d.replaced == 1 ? " was" : "s were", d.deaths - d.replaced);
 	if (born)
-		fprintf(out, "<li>Of the %d newborn <b>%d</b> live at the end.</li>\n", born,
-			survive);
+		fprintf(out, "<li>Of the %d newborn <b>%d</b> lived on.</li>\n", born, survive);
 }
 
 /* Who has the most descendants, and who is busiest and idlest at the end. */
@@ -338,7 +354,8 @@ tell_experts(const struct life *l, FILE *out)
 	}
 	if (high >= 0 && high != low)
 		fprintf(out,
-			"<li>At the end expert <b>%ld</b> of layer %d was busiest: it served "
+			"<li>At the last census expert <b>%ld</b> of layer %d was busiest: it "
+			"served "
 			"%.2f times its fair share of the tokens. Expert <b>%ld</b> of layer %d "
 			"was idlest, with %.2f of a fair share.</li>\n",
 			l->expert[l->who[high]].id, l->expert[l->who[high]].layer, l->load[high],

@@ -322,21 +322,29 @@ map_of_table(struct figure *f, const struct sheet *s)
 
 	for (int k = 0; k < 2; k++) {
 		const double *x = sheet_numbers(s, map[k].x), *y = sheet_numbers(s, map[k].y);
-		double mean[2] = {0}, most = 0;
+		double mean[2] = {0}, most = 0, n = 0;
 		struct figure_panel *p;
 		if (!x || !y || !s->rows)
 			continue;
 		for (long i = 0; i < s->rows; i++) {
-			mean[0] += x[i] / (double)s->rows;
-			mean[1] += y[i] / (double)s->rows;
+			if (isnan(x[i] + y[i]))
+				continue;
+			n++;
+			mean[0] += (x[i] - mean[0]) / n;
+			mean[1] += (y[i] - mean[1]) / n;
 		}
+		/* fmax passes over what is no number. */
 		for (long i = 0; i < s->rows; i++)
 			most = fmax(most, fmax(fabs(x[i] - mean[0]), fabs(y[i] - mean[1])));
+		most = most > 0 ? most : 1;
 		p = figure_panel(f, map[k].title, 330);
 		for (long i = 0; i < s->rows; i++) {
-			char *name =
-				group ? mem_text("community %d", whole(group, i)) : mem_copy("");
-			struct figure_series *v = series_of(p, whole(group, i), name);
+			struct figure_series *v;
+			char *name;
+			if (isnan(x[i] + y[i]))
+				continue;
+			name = group ? mem_text("community %d", whole(group, i)) : mem_copy("");
+			v = series_of(p, whole(group, i), name);
 			/* Two maps on one scale: each is as wide as the other. */
 			figure_point(v, (x[i] - mean[0]) / most, (y[i] - mean[1]) / most);
 			figure_label(v, "expert %d, %s", expert ? whole(expert, i) : (int)i, name);
