@@ -10,6 +10,11 @@ R = $D/runs
 first = $(firstword $(SEEDS))
 export PATH := $(abspath $B):$(PATH)
 
+claims: $D/tables.txt $D/verdicts.csv $D/summary.csv plots
+	@cat $D/tables.txt
+	@echo; echo 'Verdicts (also in $D/verdicts.csv; all figures in $D/figures.csv)'
+	@$(stats) -f t/claims/keystore-verdicts.awk -v people=1 $(inputs)
+
 MOE_TRAIN = $(abspath $B)/moe-train
 MOE_RUNS = $R
 MOE_SEEDS = $(SEEDS)
@@ -21,7 +26,7 @@ held = --val $T/held.tok
 
 # The store as published, without each of its rules, and with keys that never move.
 GRAVITY = base no-inertia no-alpha no-beta no-forgetting still mean sphere
-store = --router keystore $(held)
+store = --router keystore --attraction sum $(held)
 MOE_OPTIONS.base = $(store)
 MOE_OPTIONS.no-inertia = $(store) --no-inertia
 MOE_OPTIONS.no-alpha = $(store) --alpha 0
@@ -43,8 +48,6 @@ MOE_OPTIONS.school-code = --experts 128
 MOE_OPTIONS.school-law = --experts 128
 MOE_DATA.school-code = $T/code.tok
 MOE_DATA.school-law = $T/law.tok
-MOE_SEEDS.school-code = $(first)
-MOE_SEEDS.school-law = $(first)
 
 # Routers of one matrix and of two, among more and more experts.
 ROUTERS = linear-128 linear-256 linear-512 mlp-128 mlp-512
@@ -80,29 +83,35 @@ MOE_OPTIONS.every-16 = $(store) --key-every 16
 # Stories, code and stories again, by bytes.
 TRIPS = trip trip-learned trip-frozen trip-dense
 trip = --schedule constant --lr 2e-3 --val stories=$T/stories.val --val-every 20
-MOE_OPTIONS.trip = $(trip) --router keystore
+MOE_OPTIONS.trip = $(trip) --router keystore --attraction sum
 MOE_OPTIONS.trip-learned = $(trip) --router linear
 MOE_OPTIONS.trip-frozen = $(trip) --router linear --freeze-experts --expert-init sparse
 MOE_OPTIONS.trip-dense = $(trip) --dense --hidden 512
-$(foreach v,$(TRIPS),$(eval MOE_STEPS.$v = 1000)$(eval MOE_DATA.$v = \
-	stories=$T/stories code=$T/code@400 stories=$T/stories@800))
+AWAY = 400
+BACK = 800
+END = 1000
+$(foreach v,$(TRIPS),$(eval MOE_STEPS.$v = $(END))$(eval MOE_DATA.$v = \
+	stories=$T/stories code=$T/code@$(AWAY) stories=$T/stories@$(BACK)))
 
 # More and more experts of 16 neurons in one layer; the largest for the cost alone.
 SIZES = n-64 n-256 n-1024 n-4096 n-16384 n-65536
 $(foreach v,$(SIZES),$(eval MOE_OPTIONS.$v = $(store) --layers 1 --hidden 16 --census-every 1000 \
 	--experts $(v:n-%=%) --timing $R/$v.time.csv)$(eval MOE_STEPS.$v = 300))
-MOE_SEEDS.n-16384 = $(first)
-MOE_SEEDS.n-65536 = $(first)
 MOE_STEPS.n-65536 = 20
+
+# Of these one seed has to do.
+$(foreach v,school-code school-law no-forgetting sphere normal pretrained learned-frozen linear-256 \
+	mlp-128 layers-4-short learned-4 every-4 every-16 trip-frozen n-256 n-1024 n-16384 n-65536,$(eval MOE_SEEDS.$v = $(first)))
 
 MOE_VARIANTS = $(GRAVITY) $(CONTROLS) school-code school-law $(STARTS) $(ROUTERS) $(MEASURES) $(TRIPS) \
 	$(SIZES)
 include cmd/moe.mk
-$(foreach s,$(SEEDS),$(eval $R/pretrained/$s/ckpt.safetensors: $(schools)))
+$R/pretrained/$(first)/ckpt.safetensors: $(schools)
 
 # Texts of at most 2 MB, the last 128 KiB held out.
 STORIES ?=
 CODE ?=
+HELD = 131072
 $T/stories.all: from = $(if $(STORIES),cp $(STORIES),moe-data text bible --limit 2M -o)
 $T/code.all: from = $(if $(CODE),cp $(CODE),moe-data text python --limit 2M -o)
 $T/law.all: from = moe-data text licenses --limit 2M -o
@@ -110,15 +119,44 @@ $T/%.all:
 	@mkdir -p $T
 	@$(from) $@
 $T/held: $T/stories.all
-	@tail -c 131072 $< >$@
+	@tail -c $(HELD) $< >$@
 $T/stories.val: $T/held
 	@head -c 8192 $< >$@
 $T/%: $T/%.all
-	@head -c -131072 $< >$@
+	@head -c -$(HELD) $< >$@
 $T/bpe: $T/stories
 	@moe-data bpe --vocab 512 -o $@ $< 2>/dev/null
 $T/%.tok: $T/% $T/bpe
 	@moe-data pack --bpe $T/bpe -o $@ $< 2>/dev/null
 $(MOE_CKPTS): | $(addprefix $T/,stories.tok held.tok code.tok law.tok stories stories.val code)
 .PRECIOUS: $T/%
+
+# What each run has come to, and all of them; of some also who works with whom, and what is known.
+LOOKED = $(GRAVITY) learned layers-4 learned-4
+runs_of = $(filter $(foreach v,$1,$R/$v/%),$(MOE_CKPTS:/ckpt.safetensors=))
+figures = $(addsuffix /figures.csv,$(call runs_of,$(filter-out school-%,$(MOE_VARIANTS))))
+$R/%/figures.csv: $R/%/ckpt.safetensors t/claims/keystore.sh
+	@sh t/claims/keystore.sh $(@D) $(*D) $(*F) $T $(if $(filter $(LOOKED),$(*D)),look) >$@.new
+	@mv $@.new $@
+$D/figures.csv: $(figures)
+	@echo variant,seed,figure,phase,value >$@
+	@cat $(figures) >>$@
+
+inputs = $D/figures.csv testdata/keystore/tables.csv
+stats = awk -f t/claims/stats.awk
+$D/tables.txt: $(inputs) t/claims/stats.awk t/claims/keystore-tables.awk
+	@$(stats) -f t/claims/keystore-tables.awk $(inputs) >$@
+$D/verdicts.csv: $(inputs) t/claims/stats.awk t/claims/keystore-verdicts.awk
+	@$(stats) -f t/claims/keystore-verdicts.awk $(inputs) >$@
+$D/summary.csv: $(inputs) t/claims/stats.awk t/claims/summary.awk
+	@$(stats) -f t/claims/summary.awk $(inputs) >$@
+
+# The keys of the first layer and who works with whom, with peer-pull and without.
+plots: $(foreach v,base no-beta still,$(if $(call runs_of,$v),$D/plots/$v.svg))
+$D/plots/%.svg: $R/%/$(first)/ckpt.safetensors
+	@mkdir -p $(@D)
+	@moe-train -j 1 --eval $< --trace-csv $@.trace $T/held.tok >/dev/null
+	@moe-knn galaxy --svg $@ -o $@.csv $<:0 $@.trace
+	@rm $@.trace
+.PHONY: claims plots
 .DELETE_ON_ERROR:
