@@ -18,7 +18,7 @@ ok "and it says which runs are missing" grep -q '^K2,-,.*not run: base no-inerti
 
 # loss(variant, x) and gini(variant, x) are written out, as figures near x.
 near() {
-	sed 's/\(loss\|gini\)(\("[^"]*"\), \([^)]*\))/put(\2, "\1", "", \3, \3 + .005, \3 + .002)/g
+	sed 's/\(loss\|gini\)(\("[^"]*"\), \([^)]*\))/put(\2, "\1", "", \3, \3+.005, \3+.002)/g
 		s/"loss"/"val_loss"/g'
 }
 # As the paper has it.
@@ -27,13 +27,16 @@ paper=$(near <<'END'
 	loss("dense", .8); loss("learned", .8)
 	loss("no-inertia", .7); gini("no-inertia", .87)
 	loss("default", .8); loss("orthogonal", .9)
-	put("base", "modularity", "", .6, .61, .62); put("base", "silhouette", "", .4, .41, .42)
-	put("no-beta", "modularity", "", .2, .21, .22); put("no-beta", "silhouette", "", 0, .01, .02)
+	put("base", "modularity", "", .6, .61, .62)
+	put("base", "silhouette", "", .4, .41, .42)
+	put("no-beta", "modularity", "", .2, .21, .22)
+	put("no-beta", "silhouette", "", 0, .01, .02)
 	loss("linear-128", .6); gini("linear-128", .721); loss("linear-512", 1.6)
 	gini("linear-512", .98); loss("mlp-512", .7); gini("mlp-512", .93)
 	loss("seq-64", 2); loss("seq-256", 1); loss("layers-1", 1.2); loss("layers-4", .9)
 	loss("batch-16", 1); loss("batch-4", .9)
-	put("layers-4", "word_drop", "", .3, .31, .3); put("layers-4", "context_rise", "", .3, .31, .3)
+	put("layers-4", "word_drop", "", .3, .31, .3)
+	put("layers-4", "context_rise", "", .3, .31, .3)
 	put("learned-4", "word_drop", "", 0, .01, 0)
 	put("trip", "forgot", "", 0, .01, 0); put("trip-learned", "forgot", "", 1, 1.1, 1.2)
 	put("trip-dense", "forgot", "", 1, 1.1, 1.2)
@@ -114,8 +117,8 @@ is "$(awk -F, '$1 == 20 { a = $5 } $1 == 40 { printf "%.6f", $5 - a }' \
 	"$T/k/runs/trip/1/loss.csv")" "$(printf '%.6f' "$(value trip forgot "")")" \
 	"what the code cost of the stories"
 ok "what a step takes is told" test "$(value n-64 routing_share "")"
-is "$(moe-ckpt meta "$T/k/runs/pretrained/1/ckpt.safetensors" recipe | grep -c '^made-of experts')" \
-	2 "experts of two models"
+moe-ckpt meta "$T/k/runs/pretrained/1/ckpt.safetensors" recipe >"$T/out"
+is "$(grep -c '^made-of experts' "$T/out")" 2 "experts of two models"
 is "$(awk -F, 'END { print NR }' "$T/k/verdicts.csv")" 10 "the verdicts are there"
 ok "and shown" grep -q '^K8   ' "$T/shown"
 is "$(ls "$T/k/plots" | tr '\n' ' ')" "base.svg base.svg.csv still.svg still.svg.csv " \

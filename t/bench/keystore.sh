@@ -13,8 +13,8 @@ seq 200000 >"$T/text"
 # share OPTIONS: routing's share of a step, and its seconds
 share() {
 	rm -rf "$T/run"
-	moe-train --config nano --experts 256 --top-k 4 --freeze-experts "$@" --steps 13 --timing "$T/timing" -o "$T/run" \
-		"$T/text"
+	moe-train --config nano --experts 256 --top-k 4 --freeze-experts "$@" --steps 13 \
+		--timing "$T/timing" -o "$T/run" "$T/text"
 	awk -F, '$1 > 3 { print $5 / $2, $5 }' "$T/timing" | sort -n | sed -n 5p
 }
 learned=$(share --router linear --expert-init sparse)
