@@ -182,6 +182,64 @@ is "$(awk -F'|' '/^in each [0-9]/ { n += $4 } END { print n }' got)" 1 "a bar fo
 is "$(grep '^by layer' got)" "by layer||40|0||" "at its step and layer"
 is "$(grep -c '^in each phase||.*|[01]||' got)" 2 "and counted in each phase"
 
+# --- what happened, in sentences ---
+mkdir back
+awk 'BEGIN {
+	print "step,domain,loss"
+	for (i = 1; i <= 120; i++) {
+		if (i <= 30) v = 4 - i / 20
+		else if (i <= 40) v = 2.5 - (i - 30) / 40
+		else if (i <= 80) v = 3
+		else v = 4.004 - (i - 80) / 10
+		printf "%d,%s,%.9g\n", i, (i > 40 && i <= 80 ? "b" : "a"), v
+	}
+}' >back/loss.csv
+printf '%s\n' 'task lm' 'vocab 256' 'layers 1' 'experts 4' 'top-k 2' 'lifecycle market' \
+	'interval 20' 'steps 200' >back/recipe
+awk 'BEGIN {
+	print "step,layer,slot,expert,parent,born,demand,left"
+	for (i = 20; i <= 120; i += 20)
+		for (k = 0; k < 4; k++) {
+			e = k == 3 && i > 60 ? 5 : k == 1 && i > 20 ? 4 : k
+			born = e == 5 ? 60 : e == 4 ? 20 : 0
+			demand = k == 2 ? 0.5 : k == 1 ? 0.1 : k ? 0.15 : 0.25
+			printf "%d,0,%d,%d,%d,%d,%g,%d\n", i, k, e, (e > 3 ? 0 : -1), born, \
+				demand, 3 - k
+		}
+}' >back/experts.csv
+cat >back/events.csv <<'END'
+step,layer,slot,event,expert,parent,value,threshold,cause,left
+20,0,1,death,1,,,,replace,1
+20,0,1,birth,4,0,,,replace,0
+60,0,3,death,3,,,,replace,1
+60,0,3,birth,5,0,,,replace,0
+END
+moe-view -o back.html back
+sed -n '/id="story"/,/<\/section>/p' back.html | sed 's/<[^>]*>//g; /^$/d' | fold -s -w 90 |
+	sed 's/ $//' >got
+# The last 20 steps of a are 2.54375 in the mean; ten steps are 2.55 up to 34, 2.5125 up to 35.
+# When a is back, ten steps are 2.554 up to 19 and 2.454 up to 20.
+cat >want <<'END'
+What happened
+A language model of 1 layer learnt to predict a text's next byte. In each layer a router
+sends every byte to 2 of 4 experts, small networks of which only those chosen compute.
+Every 20 steps a market compares what each expert serves with what it costs; the least
+fit of a layer may give way to a newborn.
+It learnt for 120 of 200 steps, from a, then b (after step 40), then a (after step 80).
+The training loss went from 3.95 to 0.95 nats per token (mean of the last 20 steps).
+At step 40 the text became b: the loss went from 2.54 to 3.00.
+At step 80 the text became a: the loss went from 3.00 to 3.70. When it was left, the loss
+was 2.54; it was reached again after 20 steps, when it first took 35.
+There were 4 experts in 1 layer at first, 4 so far.
+2 times an expert died and a newborn took its place: 1 in a, 1 in b, 0 in a.
+Of the 2 newborn 2 lived on.
+The largest family descends from expert 0 of layer 0: 2 descendants.
+At the last census expert 2 of layer 0 was busiest: it served 2.00 times its fair share
+of the tokens. Expert 4 of layer 0 was idlest, with 0.40 of a fair share.
+END
+same got want "the story"
+diff want got | sed 's/^/# /' >&2
+
 # --- many points: honest means ---
 mkdir long
 awk 'BEGIN { srand(7); print "step,domain,loss"

@@ -1,5 +1,6 @@
 #include "view/folk.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "view/curve.h"
 #include <math.h>
 #include <stdlib.h>
@@ -391,7 +392,22 @@ folk_fitness(struct figure *f, const struct life *l)
 void
 folk_vitality(struct figure *f, const struct life *l)
 {
+	static const char *const limit[] = {"overload", "starvation"};
+
 	individuals(f, l, "vitality", "vitality");
+	for (int i = 0; i < 2; i++) {
+		const char *s = life_option(l, limit[i]);
+		double v;
+		if (!s || num_real(s, 0, 1, &v) < 0)
+			continue;
+		for (int k = 0; k < f->panels; k++) {
+			struct figure_series *line =
+				figure_series(&f->panel[k], limit[i], FIGURE_LINE, FIGURE_GREY);
+			line->dash = 2;
+			figure_point(line, 0, v);
+			figure_point(line, l->last, v);
+		}
+	}
 }
 
 /* --- tiers --- */
@@ -516,10 +532,15 @@ add_family(struct figure_panel *p, const struct life *l, const int (*list)[2], i
 void
 folk_family(struct figure *f, const struct life *l)
 {
-	int *rank = family_ranks(l);
+	int *rank = family_ranks(l), lives = 0;
 	int(*list)[2] = mem_zero((size_t)l->experts + 1, sizeof *list);
 
-	for (int k = 0; k < l->layers; k++) {
+	for (int i = 0; i < l->experts; i++)
+		lives += l->expert[i].dead || l->expert[i].born > 0;
+	if (!lives)
+		figure_missing(f, "all experts are founders, and live");
+
+	for (int k = 0; lives && k < l->layers; k++) {
 		char *title = mem_text("layer %d", k);
 		struct figure_panel *p;
 		int n = 0;

@@ -343,7 +343,7 @@ last_two(const char *path)
 }
 
 static int
-put_table(const struct page_table *p, FILE *out)
+put_table(const struct page_table *p, int number, FILE *out)
 {
 	struct table *t = table_open(p->name);
 	struct verdicts v = {0};
@@ -358,7 +358,8 @@ put_table(const struct page_table *p, FILE *out)
 	r = body ? put_rows(t, &v, body) : err_set("%s: no memory", p->name);
 	if (body)
 		fclose(body);
-	escape_into(out, "<section class=\"table\"><h2>", last_two(p->name), "</h2>\n");
+	fprintf(out, "<section class=\"table\" id=\"table-%d\">", number);
+	escape_into(out, "<h2>", last_two(p->name), "</h2>\n");
 	put_verdicts(&v, out);
 	fprintf(out,
 		"<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\">"
@@ -470,6 +471,10 @@ put_header(const struct page *p, struct figure *const *f, FILE *out)
 		fputs("<a href=\"#life\">The experts at work</a>", out);
 	if (p->runs->n)
 		fputs("<a href=\"#story\">What happened</a>", out);
+	for (int i = 0; i < p->tables; i++) {
+		fprintf(out, "<a href=\"#table-%d\">", i);
+		escape_into(out, "", last_two(p->table[i].name), "</a>");
+	}
 	if (!p->live && p->runs->n && p->runs->life[0].times)
 		fputs("<a href=\"#life\">The experts at work</a>", out);
 	for (int i = 0; f[i]; i++)
@@ -494,7 +499,7 @@ page_write(const struct page *p, FILE *out)
 		put_life(p, out);
 	put_story(p->runs, out);
 	for (int i = 0; i < p->tables && r == 0; i++)
-		r = put_table(&p->table[i], out);
+		r = put_table(&p->table[i], i, out);
 	if (!p->live)
 		put_life(p, out);
 	fputs("<div class=\"figures\">\n", out);

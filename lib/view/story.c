@@ -247,6 +247,25 @@ reached(const struct life *l, double from, double to, double level)
 	return -1;
 }
 
+/* How long it takes to be back at what the loss was when this text was left, and took before. */
+static void
+tell_return(const struct life *l, const struct life_phase *was, const struct life_phase *is,
+	    FILE *out)
+{
+	const double level = mean_loss(l, was->from, was->to, STORY_LAST, true);
+	const double back = reached(l, is->from, is->to, level);
+	const double first = reached(l, was->from, was->to, level);
+
+	fprintf(out, " When it was left, the loss was %.2f; ", level);
+	if (back < 0)
+		fputs("it was not reached again.", out);
+	else
+		fprintf(out, "it was reached again after <b>%.0f</b> steps", back - is->from);
+	if (back >= 0 && first >= 0)
+		fprintf(out, ", when it first took %.0f", first - was->from);
+	fputs(back < 0 ? "" : ".", out);
+}
+
 static void
 tell_shift(const struct life *l, int i, FILE *out)
 {
@@ -254,7 +273,6 @@ tell_shift(const struct life *l, int i, FILE *out)
 	const double before = mean_loss(l, p[-1].from, p->from, STORY_LAST, true);
 	const double after = mean_loss(l, p->from, p->to, 5, false);
 	int same = i - 1;
-	double level, back;
 
 	if (isnan(before) || isnan(after))
 		return;
@@ -263,15 +281,8 @@ tell_shift(const struct life *l, int i, FILE *out)
 	fprintf(out, "</b>: the loss went from %.2f to %.2f.", before, after);
 	while (same >= 0 && strcmp(l->phase[same].domain, p->domain))
 		same--;
-	if (same >= 0) {
-		level = mean_loss(l, l->phase[same].from, l->phase[same].to, STORY_LAST, true);
-		back = reached(l, p->from, p->to, level);
-		fprintf(out, " When it was last learnt from, the loss was %.2f; ", level);
-		if (back >= 0)
-			fprintf(out, "it was reached again after %.0f steps.", back - p->from);
-		else
-			fputs("it was not reached again.", out);
-	}
+	if (same >= 0)
+		tell_return(l, &l->phase[same], p, out);
 	fputs("</li>\n", out);
 }
 

@@ -10,7 +10,8 @@
 enum { FONT = 12, ROW = 18, PAD = 12, BOTTOM = 38, COLORS = 8, DASHES = 6, LEGEND = 12 };
 /* Curves are named at their ends, in lines so high, in pictures at least so wide. */
 enum { LINE = 14, ROOMY = 560 };
-enum { MARKS = 80 }; /* points of a curve that have symbols; of longer ones none has */
+enum { MARKS = 80 };  /* points of a curve that have symbols; of longer ones none has */
+enum { NAMES = 300 }; /* points of a panel that have names; of more none has */
 
 /* Dark enough for letters, and of different darkness, too, where all are grey. */
 static const char *const color_of[COLORS] = {"#1f5fa8", "#b8480f", "#1d7044", "#7a3fb0",
@@ -703,7 +704,7 @@ draw_scale(const struct draw *d, const struct figure_heat *h, double y, bool dry
 {
 	static const char *const name[] = {"0", "\u00bc", "\u00bd", "1", "2", "4", "8"};
 	unsigned rgb[SVG_LEVELS];
-	const double w = 26, left = d->left + text_width(h->scale) + 10;
+	const double w = 26, left = d->left + text_width(h->scale) + 24;
 
 	if (dry)
 		return 2 * ROW;
@@ -736,7 +737,7 @@ draw_legend(const struct draw *d, double y, bool dry)
 			const double w = 24 + 6 + text_width(s->name) + 14;
 			if (d->labels || !in_legend(d->f, s) || figure_repeated(d->f, k, i))
 				continue;
-			if (any && x + w > d->right) {
+			if (any && x + w > (d->f->square ? d->width : d->right)) {
 				x = d->left;
 				y += ROW;
 			}
@@ -805,34 +806,52 @@ abreast(const struct draw *d)
 	return d->f->square ? (int)fmax((d->width - PAD - d->left + GAP) / wide, 1) : 1;
 }
 
-/* Names of points, where they do not hide one another. */
+/* What stands on a line of letters: its left end, base and width. */
+struct place {
+	double x, y, w;
+};
+
+static bool
+fits(const struct place *v, int n, const struct place *one)
+{
+	for (int i = 0; i < n; i++)
+		if (fabs(v[i].y - one->y) < LINE - 3 && one->x < v[i].x + v[i].w &&
+		    v[i].x < one->x + one->w)
+			return false;
+	return true;
+}
+
+/* Numbers of experts beside their points, where they hide nothing. */
 static void
 name_points(const struct draw *d, const struct box *b, const struct figure_panel *p)
 {
-	double(*taken)[3] = NULL;
+	struct place *taken;
+	long points = 0;
 	int n = 0;
 
 	for (int i = 0; i < p->n; i++)
-		for (long k = 0; p->series[i].label && k < p->series[i].n; k++) {
-			const struct figure_series *s = &p->series[i];
-			const char *name = s->label[k];
-			double x = at_x(d, s->x[k]) + 7, y = at_y(b, s->y[k]) + 4, w;
-			bool free_place = true;
-			char buf[24];
-			snprintf(buf, sizeof buf, "%.*s", (int)strcspn(name, ","), name);
-			w = text_width(buf);
-			x -= x + w > d->right ? w + 14 : 0;
-			for (int t = 0; t < n; t++)
-				if (fabs(taken[t][1] - y) < LINE - 2 &&
-				    x < taken[t][0] + taken[t][2] && taken[t][0] < x + w)
-					free_place = false;
-			if (!free_place)
+		points += p->series[i].label ? p->series[i].n : 0;
+	if (points > NAMES)
+		return;
+	taken = mem_zero(2 * (size_t)points + 1, sizeof *taken);
+	for (int i = 0; i < p->n; i++)
+		for (long k = 0; p->series[i].label && k < p->series[i].n; k++)
+			taken[n++] = (struct place){at_x(d, p->series[i].x[k]) - 4,
+						    at_y(b, p->series[i].y[k]) + 4, 8};
+	for (int i = 0, at = 0; i < p->n; i++)
+		for (long k = 0; p->series[i].label && k < p->series[i].n; k++, at++) {
+			const char *label = p->series[i].label[k];
+			char name[24];
+			struct place here;
+			label += strncmp(label, "expert ", 7) ? 0 : 7;
+			snprintf(name, sizeof name, "%.*s", (int)strcspn(label, ","), label);
+			here = (struct place){taken[at].x + 10, taken[at].y, text_width(name)};
+			if (here.x + here.w > d->right)
+				here.x = taken[at].x - 2 - here.w;
+			if (!fits(taken, n, &here))
 				continue;
-			taken = mem_grow(taken, (size_t)n + 1, sizeof *taken);
-			taken[n][0] = x;
-			taken[n][1] = y;
-			taken[n++][2] = w;
-			put_text(d, x, y, "", "u", buf);
+			taken[n++] = here;
+			put_text(d, here.x, here.y, "", "u", name);
 		}
 	free(taken);
 }

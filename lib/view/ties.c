@@ -319,7 +319,10 @@ map_of_table(struct figure *f, const struct sheet *s)
 		   {"pca_x", "pca_y", "keys by principal components"}};
 	const double *expert = sheet_numbers(s, "expert"), *group = sheet_numbers(s, "community");
 	double reach = 0;
+	bool few = true;
 
+	for (long i = 0; i < s->rows; i++)
+		few &= whole(group, i) < TIES_NAMES;
 	for (int k = 0; k < 2; k++) {
 		const double *x = sheet_numbers(s, map[k].x), *y = sheet_numbers(s, map[k].y);
 		double mean[2] = {0}, most = 0, n = 0;
@@ -344,7 +347,7 @@ map_of_table(struct figure *f, const struct sheet *s)
 			if (isnan(x[i] + y[i]))
 				continue;
 			name = group ? mem_text("community %d", whole(group, i)) : mem_copy("");
-			v = series_of(p, whole(group, i), name);
+			v = series_of(p, whole(group, i), few ? name : "");
 			/* Two maps on one scale: each is as wide as the other. */
 			figure_point(v, (x[i] - mean[0]) / most, (y[i] - mean[1]) / most);
 			figure_label(v, "expert %d, %s", expert ? whole(expert, i) : (int)i, name);

@@ -11,6 +11,7 @@ enum {
 	TIES_NODES = 24,    /* of a flow's side */
 	TIES_PANELS = 12,   /* layers; the first ones */
 	TIES_EXPERTS = 128, /* of a matrix; the busiest */
+	TIES_NAMES = 12,    /* communities of a map that are named */
 	TIES_CELLS = 150000 /* of all matrices of a figure */
 };
 
