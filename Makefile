@@ -5,7 +5,7 @@
 # make claims   test the claims that moe-claims(7) numbers: hours, resumable, better with -j
 # make bench lint install uninstall clean
 # Variables: CC CFLAGS LDFLAGS, B (where to build), DESTDIR PREFIX, FUZZ_SECONDS BENCH_ROUNDS,
-# and of claims PROSE CODE STORIES IMAGES TEXT GPT2 CLAIMS_DIR SEEDS SIZE
+# and of claims PROSE CODE STORIES IMAGES TEXT GPT2 SYSTEM CLAIMS_DIR SEEDS SIZE
 
 PREFIX ?= /usr/local
 CFLAGS ?= -O3 -g
@@ -130,7 +130,7 @@ bench: all $(BENCHES)
 		for b in $(BENCH_SCRIPTS); do sh $$b || exit 1; done
 
 # Without -j as many runs at a time as there are processors.
-claims: claims-market claims-ecology claims-keystore claims-xslot
+claims: claims-market claims-ecology claims-keystore claims-living claims-xslot
 	@PATH="$(abspath $(B)):$$PATH" sh t/claims/page.sh $(B)/claims
 claims-market: all
 	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) --no-print-directory \
@@ -141,6 +141,9 @@ claims-ecology: all
 claims-keystore: all
 	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) --no-print-directory \
 		-f t/claims/keystore.mk
+claims-living: all
+	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) --no-print-directory \
+		-f t/claims/living.mk
 claims-xslot: all
 	@$(MAKE) --no-print-directory -f t/claims/xslot.mk
 
@@ -170,7 +173,7 @@ clean:
 	rm -rf $(B)
 
 .PHONY: all deps demo check asan tsan check-threads fuzz fuzzers bench claims claims-market \
-	claims-ecology claims-keystore claims-xslot lint install uninstall clean force
+	claims-ecology claims-keystore claims-living claims-xslot lint install uninstall clean force
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:

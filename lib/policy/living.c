@@ -48,7 +48,7 @@ static const struct opt rows[] = {
 	    "geometry in which a layer works after despair"),
 	ROW("escape-steps", OPT_LONG, escape_steps, 1, 0x1p40, "STEPS", "that it stays there"),
 	ROW("curvature", OPT_REAL, curvature, 1e-6, 1e6, "C", "of the Poincare ball"),
-	ROW("phi", OPT_ENUM, phi, 0, 0, "product|diversity", "which measure of Phi"),
+	ROW("phi", OPT_ENUM, phi, 0, 0, "diversity|product", "which measure of Phi"),
 	ROW("phi-margin", OPT_REAL, phi_margin, 0, 1, "SHARE",
 	    "of its height by which Phi must have fallen: a collapse"),
 	ROW("phi-collapse", OPT_ENUM, collapse, 0, 0, "mitosis|escape|none",

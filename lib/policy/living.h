@@ -65,7 +65,7 @@ struct living {
 };
 
 enum living_escape { LIVING_POINCARE, LIVING_FOURIER };
-enum living_phi { LIVING_PRODUCT, LIVING_DIVERSITY };
+enum living_phi { LIVING_DIVERSITY, LIVING_PRODUCT };
 enum living_collapse { COLLAPSE_MITOSIS, COLLAPSE_ESCAPE, COLLAPSE_NONE };
 enum living_despair { DESPAIR_PLATEAU, DESPAIR_GRADIENT };
 

@@ -17,6 +17,7 @@ FILENAME ~ /replacements.csv$/ && $6 != "replacements" {
 FILENAME ~ /recovery.csv$/ { paper["steps", $1] = $2; paper["speedup", $1] = $4 }
 FILENAME ~ /loss.csv$/ { paper["loss", $1, $2] = $4 }
 FILENAME ~ /value.csv$/ { worth[$1] = $3 }
+FILENAME ~ /living.table.csv$/ && $2 + 0 { paper["standard", $1] = $2; paper["alive", $1] = $3 }
 FILENAME ~ /ecology.tables.csv$/ && $1 + 0 { paper[$1, $2, $3, $4] = $5 }
 
 # Into x[1..n] the figure of a variant, of a phase or "", over seeds; n.
