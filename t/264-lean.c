@@ -91,6 +91,39 @@ sums(struct rng *r)
 	ok(product, "%s: products", kern->name);
 }
 
+/* A row of scores in two passes, beside one thing after another. */
+static void
+two_passes(struct rng *r)
+{
+	int wrong = 0, tries = 0;
+
+	for (int i = 0; i < 3000; i++) {
+		const int n = 1 + (int)rng_below(r, 300), k = 1 + (int)rng_below(r, n < 7 ? n : 7);
+		const uint64_t kinds = 1 + rng_below(r, i % 3 ? 1000000 : 6);
+		const bool lengths = i % 2;
+		float x[300], z[300], want[300], e[300], powers[300], top[2], sum[2], part[3];
+		int got[7], best[7];
+		for (int j = 0; j < n; j++) {
+			x[j] = (float)(1 + rng_uniform(r));
+			z[j] = want[j] = rng_below(r, 9) ? (float)rng_below(r, kinds) * 1e-3f - 3
+							 : ROUTE_EMPTY;
+		}
+		if (lengths)
+			kern->times(n, 0.3f, x, want);
+		kern->scale(n, 5, want, want);
+		kern->sharpen(n, k, 0.3f, lengths ? x : NULL, 5, z, top);
+		kern->pick(n, k, z, top, e, got, sum);
+		plain_largest(n, k, want, best);
+		kern->partition(n, want, powers, part);
+		wrong += memcmp(z, want, (size_t)n * sizeof *z) != 0 ||
+			 memcmp(got, best, (size_t)k * sizeof *got) != 0 || top[0] != part[0] ||
+			 memcmp(e, powers, (size_t)n * sizeof *e) != 0 ||
+			 memcmp(sum, part + 1, sizeof sum) != 0;
+		tries++;
+	}
+	is_long(wrong, 0, "%s: %d rows in two passes, to the bit", kern->name, tries);
+}
+
 /* ---- both ways ---- */
 
 enum { SLOTS = 90, DIM = 20, VOCAB = 31, BATCH = 6, SEQ = 50, TOKENS = BATCH * SEQ };
@@ -244,6 +277,7 @@ main(void)
 			continue;
 		largest(&r);
 		sums(&r);
+		two_passes(&r);
 	}
 	kern_choose(NULL);
 	task_start(2);

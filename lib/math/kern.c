@@ -685,26 +685,15 @@ sink(const int k, vf u, vf *top)
 
 /* The k-th largest of the lanes' own largest is that of all. */
 ALWAYS float
-bound(const int k, long n, const float *x)
+kth(const int k, vf *top, const vf *other)
 {
-	const vf low = v_set(-INFINITY);
 	float lane[5 * VL];
-	vf top[4] = {low, low, low, low}, other[4] = {low, low, low, low};
-	long i = 0;
 
-	for (; i + 2 * VL <= n; i += 2 * VL) {
-		sink(k, v_load(x + i), top);
-		sink(k, v_load(x + i + VL), other);
-	}
-	for (; i < n; i += VL) {
-		vm m = v_first(n - i);
-		sink(k, v_pick(m, v_loadm(x + i, m), low), top);
-	}
 	for (int j = 0; j < k; j++)
 		sink(k, other[j], top);
 	for (int j = 0; j < k; j++)
 		v_store(lane + j * VL, top[j]);
-	v_store(lane + k * VL, low);
+	v_store(lane + k * VL, v_set(-INFINITY));
 	for (int j = 1;; j++) { /* the largest leaves its lane to the next of that lane */
 		const vf first = v_load(lane);
 		const float most = v_top(first);
@@ -717,6 +706,95 @@ bound(const int k, long n, const float *x)
 	}
 }
 
+ALWAYS float
+bound(const int k, long n, const float *x)
+{
+	const vf low = v_set(-INFINITY);
+	vf top[4] = {low, low, low, low}, other[4] = {low, low, low, low};
+	long i = 0;
+
+	for (; i + 2 * VL <= n; i += 2 * VL) {
+		sink(k, v_load(x + i), top);
+		sink(k, v_load(x + i + VL), other);
+	}
+	for (; i < n; i += VL) {
+		vm m = v_first(n - i);
+		sink(k, v_pick(m, v_loadm(x + i, m), low), top);
+	}
+	return kth(k, top, other);
+}
+
+ALWAYS void
+sharpen_row(const int k, const bool times_x, long n, float a, const float *x, float s, float *z,
+	    float out[2])
+{
+	const vf low = v_set(-INFINITY), by = v_set(a), scale_by = v_set(s);
+	vf top[4] = {low, low, low, low}, other[4] = {low, low, low, low};
+	long i = 0;
+
+	for (; i + 2 * VL <= n; i += 2 * VL) {
+		vf u = v_load(z + i), v = v_load(z + i + VL);
+		if (times_x) {
+			u = u * (by * v_load(x + i));
+			v = v * (by * v_load(x + i + VL));
+		}
+		u = scale_by * u;
+		v = scale_by * v;
+		v_store(z + i, u);
+		v_store(z + i + VL, v);
+		sink(k, u, top);
+		sink(k, v, other);
+	}
+	for (; i < n; i += VL) {
+		vm m = v_first(n - i);
+		vf u = v_loadm(z + i, m);
+		if (times_x)
+			u = u * (by * v_loadm(x + i, m));
+		u = scale_by * u;
+		v_storem(z + i, u, m);
+		sink(k, v_pick(m, u, low), top);
+	}
+	out[1] = kth(k, top, other);
+	out[0] = v_top(top[0]);
+}
+
+/* Few rows, or many to be chosen: all are candidates. */
+ALWAYS bool
+no_bound(long n, int k)
+{
+	return k > 4 || n < 4 * VL;
+}
+
+static void
+sharpen(long n, int k, float a, const float *x, float s, float *z, float out[2])
+{
+	const bool with = x != NULL;
+
+	if (k == 2 && with)
+		sharpen_row(2, true, n, a, x, s, z, out);
+	else if (k == 1)
+		sharpen_row(1, with, n, a, x, s, z, out);
+	else if (k == 2)
+		sharpen_row(2, false, n, a, x, s, z, out);
+	else
+		sharpen_row(4, with, n, a, x, s, z, out);
+	if (no_bound(n, k))
+		out[1] = -INFINITY;
+}
+
+/* NaN among them: fewer than k may be left. */
+static void
+fill_up(int k, int have, int *out)
+{
+	for (int i = 0; have < k; i++) {
+		bool there = false;
+		for (int j = 0; j < have; j++)
+			there |= out[j] == i;
+		if (!there)
+			out[have++] = i;
+	}
+}
+
 /*
  * Whoever is not below the k-th largest value, in order, is inserted.  When there are many equals
  * or a NaN this is no faster than inserting all, and as right.
@@ -726,7 +804,7 @@ largest(long n, int k, const float *x, int *out)
 {
 	int have = 0;
 
-	if (k > 4 || n < 4 * VL) {
+	if (no_bound(n, k)) {
 		for (long i = 0; i < n; i++)
 			have = insert(x, (int)i, k, have, out);
 		return;
@@ -743,13 +821,32 @@ largest(long n, int k, const float *x, int *out)
 		for (; in; in &= in - 1)
 			have = insert(x, (int)i + __builtin_ctz(in), k, have, out);
 	}
-	for (long i = 0; have < k; i++) { /* NaN among them: fewer than k may be left */
-		bool there = false;
-		for (int j = 0; j < have; j++)
-			there |= out[j] == i;
-		if (!there)
-			out[have++] = (int)i;
+	fill_up(k, have, out);
+}
+
+static void
+pick(long n, int k, const float *z, const float top[2], float *e, int *out, float sum[2])
+{
+	const vf shift = v_set(top[0]), t = v_set(top[1]);
+	const uint32_t all = v_bits(v_first(VL));
+	vf total = v_set(0), dot_z = v_set(0);
+	int have = 0;
+
+	for (long i = 0; i < n; i += VL) {
+		const bool whole = i + VL <= n;
+		const vm m = v_first(n - i);
+		const vf u = whole ? v_load(z + i) : v_loadm(z + i, m);
+		uint32_t in = (whole ? all : v_bits(m)) & ~v_bits(v_lt(u, t));
+		if (whole)
+			v_store(e + i, powers(u, shift, v_first(VL), &total, &dot_z));
+		else
+			v_storem(e + i, powers(u, shift, m, &total, &dot_z), m);
+		for (; in; in &= in - 1)
+			have = insert(z, (int)i + __builtin_ctz(in), k, have, out);
 	}
+	fill_up(k, have, out);
+	sum[0] = v_sum(total);
+	sum[1] = v_sum(dot_z);
 }
 
 static void
@@ -1002,6 +1099,8 @@ const struct kern JOIN(kern_, KERN) = {
 	.attn_back = attn_back,
 	.attn_one = attn_one,
 	.largest = largest,
+	.sharpen = sharpen,
+	.pick = pick,
 	.partition = partition,
 	.softmax = softmax,
 	.dot = dot,

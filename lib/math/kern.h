@@ -78,6 +78,14 @@ struct kern {
 
 	/* The k <= n largest of x, the largest first, ties (and NaN) to the lower index. */
 	void (*largest)(long n, int k, const float *x, int *out);
+	/*
+	 * A row of scores in two passes.  sharpen: z = s (z (a x)), without x s z; out has the
+	 * largest of z and what the k largest are not below.  pick, with both: their indices as
+	 * largest, e = e^(z - the largest), and sum e and sum e z.
+	 */
+	void (*sharpen)(long n, int k, float a, const float *x, float s, float *z, float out[2]);
+	void (*pick)(long n, int k, const float *z, const float top[2], float *e, int *out,
+		     float sum[2]);
 	/* e = e^(x - max x) and, of these n, the maximum of x, sum e, and sum e x. */
 	void (*partition)(long n, const float *x, float *e, float out[3]);
 	/* x = softmax(x); the log of the normaliser (of e^x) is returned. */

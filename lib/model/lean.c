@@ -61,64 +61,78 @@ struct rows {
 	const float *bias; /* NULL: none */
 	int *hidden;	   /* slots that are empty, then twins */
 	int empty, hiding; /* ends of both */
-	float *u, *w;	   /* [E] */
+	float *biased;	   /* [E] */
+	float *part;	   /* [BLOCK] 1 / the sum of a row's powers */
 	float *mass;	   /* [E] sum of p over these rows */
 };
 
 /* How far the first choice's probability is above the second's, or, of one, the next best's. */
 static float
-margin(const struct rows *r, const int *choice, float sum)
+margin(const struct rows *r, const int *choice, const float *u, const float *powers, float sum)
 {
 	int next = r->p->k > 1 ? choice[1] : -1, best[2];
 
 	if (next < 0 && r->p->experts > 1) {
-		kern->largest(r->p->experts, 2, r->u, best);
+		kern->largest(r->p->experts, 2, u, best);
 		next = best[0] == choice[0] ? best[1] : best[0];
 	}
-	return (r->w[choice[0]] - (next < 0 ? 0 : r->w[next])) / sum;
+	return (powers[choice[0]] - (next < 0 ? 0 : powers[next])) / sum;
 }
 
-/* One token's row of products: who is chosen, with which weights, and what the others come to. */
+/* Whom the token must not choose: a cosine's product is still to be divided by the lengths. */
 static void
-row(const struct rows *r, long t, long c, const float *x, float *z)
+hide(const struct rows *r, long t, float ix, float *z)
+{
+	const struct plan *p = r->p;
+	const uint64_t h = route_hash(p->in[t], (p->first + t) % p->seq);
+
+	for (int i = 0; i < r->hiding; i++) {
+		const int slot = r->hidden[i];
+		if (i < r->empty || route_waits(r->l, slot, h))
+			z[slot] = ROUTE_EMPTY / (r->cosine ? ix * p->ik[slot] : 1);
+	}
+}
+
+/*
+ * One token's row of products, which become scores over T: who is chosen, with which weights, and
+ * the powers of all.
+ */
+static void
+row(const struct rows *r, long t, long c, const float *x, float *z, float *powers, float *part)
 {
 	struct plan *p = r->p;
 	const int e = p->experts, k = p->k;
+	const bool noise = p->noise.size > 0;
 	int *choice = p->choice + t * k;
-	float *gate = p->gate + t * k, ix, part[3];
+	float *gate = p->gate + t * k, ix = 1, top[2], sum[2], sums[3];
 
-	if (r->cosine) {
+	if (r->cosine)
 		route_inverse_norms(1, c, x, &ix);
+	hide(r, t, ix, z);
+	if (r->cosine && noise)
 		kern->times(e, ix, p->ik, z);
-	}
-	for (int i = 0; i < r->empty; i++)
-		z[r->hidden[i]] = ROUTE_EMPTY;
-	const uint64_t h = route_hash(p->in[t], (p->first + t) % p->seq);
-	for (int i = r->empty; i < r->hiding; i++)
-		if (route_waits(r->l, r->hidden[i], h))
-			z[r->hidden[i]] = ROUTE_EMPTY;
-	if (p->noise.size > 0)
+	if (noise)
 		route_disturb(p, t, 1, z);
-	kern->scale(e, r->scale, z, r->u);
+	kern->sharpen(e, k, ix, r->cosine && !noise ? p->ik : NULL, r->scale, z, top);
+	kern->pick(e, k, z, top, powers, choice, sum);
 	if (r->bias) {
-		memcpy(r->w, r->u, (size_t)e * sizeof *r->w);
-		kern->axpy(e, 1, r->bias, r->w);
+		memcpy(r->biased, z, (size_t)e * sizeof *z);
+		kern->axpy(e, 1, r->bias, r->biased);
+		kern->largest(e, k, r->biased, choice);
 	}
-	kern->largest(e, k, r->bias ? r->w : r->u, choice);
 	for (int j = 0; j < k; j++)
-		gate[j] = r->u[choice[j]];
-	if (p->noise.size > 0)
-		route_disturb(p, t, -1, z);
+		gate[j] = z[choice[j]];
+	p->margin[t] = margin(r, choice, z, powers, sum[0]);
+	if (noise)
+		route_disturb(p, t, -r->scale, z);
 	for (int j = 0; j < k; j++)
-		p->score[t * k + j] = z[choice[j]];
+		p->score[t * k + j] = z[choice[j]] / r->scale;
 	/* as softmax, to the bit, but for the logarithm */
-	kern->partition(k, gate, gate, part);
-	kern->scale(k, 1 / part[1], gate, gate);
-	kern->partition(e, r->u, r->w, part);
-	p->lse[t] = part[0] + logf(part[1]);
-	p->entropy[t] = p->lse[t] - part[2] / part[1];
-	p->margin[t] = margin(r, choice, part[1]);
-	kern->axpy(e, 1 / part[1], r->w, r->mass);
+	kern->partition(k, gate, gate, sums);
+	kern->scale(k, 1 / sums[1], gate, gate);
+	p->lse[t] = top[0] + logf(sum[0]);
+	p->entropy[t] = p->lse[t] - sum[1] / sum[0];
+	*part = 1 / sum[0];
 }
 
 void
@@ -127,14 +141,15 @@ lean_rows(const struct shape *s, const struct layer *l, struct plan *p, float te
 {
 	const long c = s->dim, e = p->experts, ldz = e + PAD;
 	int hidden[2 * e];
-	float *z = task_scratch(worker, (size_t)(BLOCK * ldz + 2 * e) * sizeof *z);
+	float *z = task_scratch(worker, (size_t)(BLOCK * (ldz + e + 1) + e) * sizeof *z);
+	float *powers = z + BLOCK * ldz;
 	struct rows r = {.l = l,
 			 .p = p,
 			 .scale = 1 / temperature,
 			 .cosine = s->router == ROUTER_COSINE,
 			 .hidden = hidden,
-			 .u = z + BLOCK * ldz,
-			 .w = z + BLOCK * ldz + e,
+			 .biased = powers + BLOCK * e,
+			 .part = powers + BLOCK * e + e,
 			 .mass = p->mass + from / ROUTE_ROWS * e};
 
 	for (int i = 0; i < e; i++) {
@@ -151,8 +166,9 @@ lean_rows(const struct shape *s, const struct layer *l, struct plan *p, float te
 	for (long b = from; b < to; b += BLOCK) {
 		const long n = to - b < BLOCK ? to - b : BLOCK;
 		scores(s, l, p, n, x + b * c, z, ldz);
-		for (long t = b; t < b + n; t++)
-			row(&r, t, c, x + t * c, z + (t - b) * ldz);
+		for (long t = 0; t < n; t++)
+			row(&r, b + t, c, x + (b + t) * c, z + t * ldz, powers + t * e, r.part + t);
+		kern->mix(n, e, r.part, powers, r.mass);
 	}
 }
 
