@@ -149,7 +149,8 @@ done
 
 # --- other ways to live ---
 for more in '--router linear' '--router mlp --act swiglu' '--life-without apoptosis' \
-	'--life-without mitosis,apoptosis,escape' '--escape fourier --despair gradient --phi product' \
+	'--life-without mitosis,apoptosis,escape' \
+	'--escape fourier --despair gradient --phi product' \
 	'--phi-collapse escape --life-without phi' \
 	'--sigma 0 --bias-rate 0.01' \
 	'--load-balance 0.01 --z-loss 0.001 --dormancy'; do

@@ -99,6 +99,15 @@ main(void)
 	      data, wide,
 	      6 * (2 * (4.0 * 128 * 128 + 64 * 128 + 2 * 2 * 128 * 128) + 256 * 128) +
 		      3 * 2 * 4.0 * 128 * 128);
+	/* where no scores are kept, and where slots are empty */
+	check("-j1 --dim 64 --layers 1 --heads 2 --experts 256 --hidden 64 --batch 64 --seq 128 "
+	      "--load-balance 0 --schedule constant --steps 2",
+	      data, 4.0 * 64 * 64 + 256 * 64 * 129.0 + 3 * 64 + 256 * 64,
+	      6 * (4.0 * 64 * 64 + 256 * 64 + 2 * 2 * 64 * 64 + 256 * 64) + 3 * 4.0 * 128 * 64);
+	check("-j1 --dim 64 --layers 1 --heads 2 --experts 8 --hidden 64 --batch 64 --seq 128 "
+	      "--lifecycle living --max-experts 1000 --schedule constant --steps 2",
+	      data, 4.0 * 64 * 64 + 8 * 64 * 129.0 + 4 * 64 + 256 * 64,
+	      6 * (4.0 * 64 * 64 + 8 * 64 + 2 * 2 * 64 * 64 + 256 * 64) + 3 * 4.0 * 128 * 64);
 	/* a key store: keys, two products for queries; frozen experts twice forward, keys once */
 	check("-j2 --router keystore --dim 128 --layers 2 --heads 4 --experts 4096 --hidden 32 "
 	      "--batch 8 --seq 128 --schedule constant --census-every 100 --steps 2",

@@ -77,8 +77,11 @@ for f in split_sum split_child diversity product distance integration cost after
 	ok "$f is measured" sh -c "[ '$(figure $f)' ]"
 done
 
+at_end() {
+	grep -c "^400,$1," "$T/run/experts.csv"
+}
 is "$(sh t/claims/living-equal.sh params "$T/run")" \
-	"--experts $(grep -c ^400,0 "$T/run/experts.csv"),$(grep -c ^400,1 "$T/run/experts.csv") --steps 400" \
+	"--experts $(at_end 0),$(at_end 1) --steps 400" \
 	"a pool of as many experts"
 # two operations for each weight of a score, 12 slots at most: 400 steps of 8 and a little more
 steps=$(sh t/claims/living-equal.sh flops "$T/run")
@@ -89,5 +92,6 @@ is "$(cut -d, -f3 "$T/timed" | tr '\n' ' ')" "step_seconds life_share routing_sh
 	"what more of its steps cost"
 sh t/claims/living-memory.sh "$T/text/chaos" >"$T/memory"
 is "$(cut -d, -f3,5 "$T/memory" | awk -F, '{ v[$1] = $2 }
-	END { print (v["before"] - v["after"] > 0.9 * v["dead"]) }')" 1 "the dead give their memory back"
+	END { print (v["before"] - v["after"] > 0.9 * v["dead"]) }')" 1 \
+	"the dead give their memory back"
 done_testing

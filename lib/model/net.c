@@ -174,6 +174,23 @@ net_bytes(const struct shape *s, int batch, int seq, bool train)
 	return a.used;
 }
 
+size_t
+net_idle_bytes(const struct shape *s, const struct net_how *how, int batch, int seq)
+{
+	const size_t n = (size_t)batch * (size_t)seq;
+	const bool lean = lean_can(s, &how->aux, how->random, true);
+	size_t idle = 0;
+
+	for (int l = 0; l < s->layers && !shape_keyed(s); l++) {
+		const size_t slots = (size_t)s->experts[l];
+		const size_t used = lean ? 0 : (size_t)shape_extent(s, l);
+		idle += 2 * n * (slots - used) * sizeof(float);
+		if (how->aux.oracle == 0)
+			idle += (n / ROUTE_PROBE + 1) * slots * sizeof(float);
+	}
+	return idle;
+}
+
 static void
 angles(struct net_work *w, const struct shape *s, int seq)
 {

@@ -69,6 +69,11 @@ void net_free(struct net *n); /* not the parameters */
 /* Is there room for the experts as wide as they are now? Else it must be made anew. */
 bool net_fits(const struct net *n);
 size_t net_bytes(const struct shape *s, int batch, int seq, bool train); /* what net_new maps */
+/*
+ * Of these, what training so never touches while the population is as it is: scores of empty slots
+ * beyond the last expert, all scores where routing is lean, and the oracle's targets without it.
+ */
+size_t net_idle_bytes(const struct shape *s, const struct net_how *how, int batch, int seq);
 /* What the first forward with the term divergence maps besides. */
 size_t net_extra_bytes(const struct shape *s, int batch, int seq);
 

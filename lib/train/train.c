@@ -1069,17 +1069,19 @@ static void
 plan(const struct loop *l, const struct shape *s, struct train_plan *out)
 {
 	const struct recipe *r = l->r;
+	const struct net_how h = how(l, 0);
 	double experts = 0;
 
 	for (int i = 0; i < s->layers; i++)
-		experts += s->experts[i];
+		experts += shape_living(s, i);
 	*out = (struct train_plan){
 		.params = shape_params(s),
 		.active = shape_active(s),
 		.flops = shape_flops(s, r->seq),
 		.tokens = (double)r->steps * r->batch * r->seq * r->accum,
 		.rows = (double)r->batch * r->seq * s->top_k * s->layers / experts,
-		.bytes = param_bytes(s, true) + net_bytes(s, r->batch, r->seq, true) +
+		.bytes = param_bytes(s, true) + net_bytes(s, r->batch, r->seq, true) -
+			 net_idle_bytes(s, &h, r->batch, r->seq) +
 			 (r->divergence > 0 ? net_extra_bytes(s, r->batch, r->seq) : 0) +
 			 (shape_keyed(s) ? keys_bytes(s, (long)r->batch * r->seq, r->accum) : 0) +
 			 data_bytes(l) + (size_t)task_workers() * ffn_scratch(s) + RESIDENT_BASE};

@@ -1,11 +1,11 @@
 #!/bin/sh
-# living-equal.sh params|flops RUN: options of a standard pool that equals a living one: with as many
-# experts in each layer as RUN has at its end, or of as many as RUN began with and as many steps as
-# take the same operations.
+# living-equal.sh params|flops RUN: options of a standard pool that equals a living one: with as
+# many experts in each layer as RUN has at its end, or of as many as RUN began with and as many
+# steps as take the same operations.
 #
 # Operations of a token, forward and back: 6 for each weight outside the router (attention, two
-# experts, the head), 12 T C for attention's products, and of a router's scores 2 C each forward and,
-# where a loss looks at all of them, 4 C back; else 4 C for the chosen.
+# experts, the head), 12 T C for attention's products, and of a router's scores 2 C each forward
+# and, where a loss looks at all of them, 4 C back; else 4 C for the chosen.
 set -eu
 LC_ALL=C
 export LC_ALL

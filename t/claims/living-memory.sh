@@ -10,8 +10,8 @@ trap 'exit 1' HUP INT TERM
 variant=memory seed=1
 . "$(dirname "$0")/columns.sh"
 
-# Weights, gradient and two moments of 2 * 64 * 2048 numbers: 4 MiB each.  The policy is at the other
-# end of a pipe and waits, so that memory is looked at when nothing happens.
+# Weights, gradient and two moments of 2 * 64 * 2048 numbers: 4 MiB each.  The policy is at the
+# other end of a pipe and waits, so that memory is looked at when nothing happens.
 mkfifo "$T/down" "$T/up"
 moe-train -j 1 --dim 64 --layers 1 --heads 2 --hidden 2048 --seq 32 --batch 8 --steps 40 \
 	--experts 64 --max-experts 64 --lifecycle living --decisions "$T/down" \
