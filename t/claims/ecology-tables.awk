@@ -38,10 +38,10 @@ function course(number, v, figure, label,    p, t, u, any) {
 		u = u (p ? "|" : "") published(number, v, figure, p)
 		any = any || published(number, v, figure, p) != "-"
 	}
-	line(label, t, 12)
-	if (number && any) line("  paper", u, 12)
+	line(label, t, 14)
+	if (number && any) line("  paper", u, 14)
 }
-function tenths() { line("% of the run", "0|10|20|30|40|50|60|70|80|90|100", 12) }
+function tenths() { line("% of the run", "0|10|20|30|40|50|60|70|80|90|100", 14) }
 
 function phase_map() {
 	print "Table 1. Phase map: accuracy, PURE_CORE, BROAD_CORE and dead experts of 16 at the end;" \
@@ -161,8 +161,8 @@ function heat(    k, v, i, T) {
 				published(11, v[k], "active0", T[i]), 14)
 }
 function depths(    i, s) {
-	print "\nTable 12. Four tiers of 4 at E = 2.29 on TinyImageNet-200, over the run; means hide the" \
-		"\nseeds: the first alone below"
+	print "\nTable 12. Four tiers of 4 at E = 2.29 on TinyImageNet-200, over the run, means and then" \
+		"\neach seed"
 	tenths()
 	course(12, "t200-four", "accuracy", "accuracy")
 	course(12, "t200-four", "dead", "dead")
@@ -181,7 +181,7 @@ function depths(    i, s) {
 }
 function alone(v, s, figure,    p, t) {
 	for (p = 0; p <= 100; p += 10) t = t (p ? "|" : "") sprintf("%.3f", value[v, figure, p, s])
-	line("  seed " s " " figure, t, 12)
+	line("  seed " s " " figure, t, 14)
 }
 function many(    i, k, t, word) {
 	print "\nTable 15. Seeds of t200-four: accuracy, dead, usage of the tiers"

@@ -47,7 +47,7 @@ function e1(    some_on, on, off, x) {
 	x = nobody(on off)
 	ours = "dead at E >= 0.5: in " share_dead(on) " with balance, in " share_dead(off) " without"
 	theirs = "none (its own: 7 at 0.545, 3 to 4 at 2.29)"
-	why = "in every seed of: with balance " (some_on ? some_on : "none") "; without " \
+	why = "in every seed, with balance: " (some_on ? some_on : "none") "; without: " \
 		dead("c10-eq-O") " (c10), " dead("t100-eq-O") " (t100), " dead("t200-nobalance") \
 		" (t200, E 2); the load-balance loss alone leaves " dead("c10-load") " and " \
 		dead("t100-load") ", nothing at all " dead("c10-none") " and " dead("t100-none")
@@ -64,6 +64,22 @@ function apart(set, list,    n, v, i, d, g, out) {
 	}
 	return out ? out : "none"
 }
+# Of each two settings on a set whose E differ, in how many the higher E has fewer dead at the end,
+# and in how many more.
+function concord(set,    k, v, n, i, j, up, down, all_of, d) {
+	for (k in known)
+		if (k ~ "^" set "-" && k !~ /whole|back|-[THB][13]$|-32$/ && average(k, "E", "") > 0)
+			v[++n] = k
+	for (i = 1; i <= n; i++)
+		for (j = 1; j < i; j++) {
+			if ((d = average(v[i], "E", "") - average(v[j], "E", "")) ^ 2 < 1e-6) continue
+			d *= average(v[i], "dead", "") - average(v[j], "dead", "")
+			all_of++
+			down += d < 0
+			up += d > 0
+		}
+	return "fewer dead in " down + 0 " and more in " up + 0 " of " all_of + 0 " (" set ")"
+}
 function e2(    list, a, b) {
 	list = "eq-T9 eq-T1 eq-O eq-B eq-x4 eq-x10th"
 	differ = 0
@@ -73,8 +89,9 @@ function e2(    list, a, b) {
 	theirs = "one number predicts"
 	why = "Gini " gini("c10-base") ", without balance " gini("c10-eq-O") ", all four times four " \
 		gini("c10-eq-x4") ", a tenth " gini("c10-eq-x10th") "; at E 0.18 by more balance " \
-		gini("c10-one-B150") ", at 1.64 by less " gini("c10-one-B003") " (" \
-		dead("c10-one-B150") " and " dead("c10-one-B003") " dead)"
+		gini("c10-one-B150") ", at 1.64 by less " gini("c10-one-B003") "; of each two " \
+		"settings that differ in E, the one of higher E has " concord("c10") ", " \
+		concord("t100") ", " concord("t200")
 	command = "moe-ecology compare runs/c10-base/1 runs/c10-eq-O/1"
 	verdict("E2", differ ? -1 : seeds > 1 ? 1 : 0, "c10-base" prefixed("c10-", list))
 }
@@ -88,9 +105,8 @@ function e3(    a, b) {
 	theirs = "7, 10, 11, 14"
 	why = "its O and B follow from E and rise with it; with them held, H alone from E 0.18 to " \
 		"1.64: " pure("c10-one-H033") " to " pure("c10-one-H3") ", T alone " \
-		pure("c10-one-T1") " to " pure("c10-one-T9") " (CIFAR-10); on t100 " \
-		pure("t100-p014") " and " pure("t100-p065") ", which is as accurate as " \
-		acc("t100-p065")
+		pure("c10-one-T1") " to " pure("c10-one-T9") " (CIFAR-10); on t100, " \
+		acc("t100-p065") " accurate, there is none"
 	command = "moe-ecology compare runs/c10-p014/1 runs/c10-p065/1"
 	verdict("E3", all(a, b), "c10-p014 c10-p065 o242-p014 o242-p065")
 }
@@ -147,10 +163,12 @@ function e6(    i, w, low, deep, mends, stays, needs) {
 		dead("c10-B3", 50) "; at 0.1 " dead("c10-T1", 50) ", " dead("c10-H1", 50) ", " \
 		dead("c10-B1", 50)
 	theirs = "dead between 0.2 and 0.5, back with E; below 0.2 for good"
-	why = "restored at once: " dead("c10-T3-back") ", " dead("c10-H3-back") ", " \
+	why = "E restored to 0.545 half-way: " dead("c10-T3-back") ", " dead("c10-H3-back") ", " \
 		dead("c10-B3-back") "; " dead("c10-T1-back") ", " dead("c10-H1-back") ", " \
 		dead("c10-B1-back") " dead at the end; kept low " dead("c10-T1") ", " \
-		dead("c10-H1") ", " dead("c10-B1") " at 0.1; the published E 0.14 has none dead either"
+		dead("c10-H1") ", " dead("c10-B1") " at 0.1; p014, E = 0.14, leaves " dead("c10-p014") ", " \
+		dead("t100-p014") ", " dead("t200-p014") ", " dead("o242-p014") \
+		" (10, 100, 200, 242 classes)"
 	command = counted("c10-T1-back")
 	verdict("E6", seeds < 2 ? 0 : deep && stays == deep && low && mends == low ? 1 : \
 		(deep && !stays) || nobody("c10-T1 c10-H1 c10-B1") > 0 ? -1 : 0, needs)

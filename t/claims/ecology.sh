@@ -33,9 +33,10 @@ columns "$run/loss.csv" step loss val_loss | awk -v steps="$steps" '
 	exit 0
 }
 
-# The share of the run that begins in each phase of E.
+# E at the start, and the share of the run in each of its phases.
 moe-ecology e "$run/recipe" 2>/dev/null >"$T/e"
-columns "$T/e" step phase | awk -v steps="$steps" '
+columns "$T/e" step phase E | awk -v steps="$steps" '
+	NR == 1 && $3 ~ /^[0-9.e+-]+$/ { print "E", "-", $3 }
 	NR > 1 { share[was] += ($1 - at) / steps }
 	{ at = $1; was = $2 }
 	END { for (p in share) if (p != "-") print p, "-", share[p] }' | rows
