@@ -175,10 +175,10 @@ $(foreach v,$(SPOKEN) lm-over,$(eval MOE_OPTIONS.$v += --val $S/lm-test.tok)$(ev
 # A thirtieth of that text, again and again: trained past the least loss of validation.
 MOE_DATA.lm-over = $S/over-train.tok
 # GPT-2's tokens.
-MOE_OPTIONS.lm-gpt2 = $(lm_base) --random-warmup 36 --temperature 3:0.3:72 --census-every 24 \
-	--val-every 120 --val $S/gpt2-test.tok
+MOE_OPTIONS.lm-gpt2 = $(lm_base) --random-warmup 24 --temperature 3:0.3:48 --census-every 16 \
+	--val-every 80 --val $S/gpt2-test.tok
 MOE_DATA.lm-gpt2 = $S/gpt2-train.tok
-MOE_STEPS.lm-gpt2 = 240
+MOE_STEPS.lm-gpt2 = 160
 SPEECH = $(SPOKEN) lm-over lm-gpt2
 
 MOE_VARIANTS ?= $(ENCODERS) $(ROUTED) $(LOWERED) $(WHOLE) $(SPEECH)
