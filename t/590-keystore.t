@@ -118,6 +118,18 @@ is "$(wc -c <text)" 12 "by nine bytes"
 moe-ckpt convert --no-optimizer -o bare "$(ckpt used)"
 is "$(moe-train --eval bare b.txt)" "$(moe-train --eval "$(ckpt used)" b.txt)" "without moments"
 
+train --router keystore --act relu --steps 5 -o relu
+moe-prefetch pack -o store "$(ckpt relu)"
+printf the >prompt
+moe-train --sample "$(ckpt relu)" --tokens 9 --greedy <prompt >want
+for predictor in none gate; do
+	moe-prefetch run store --memory 300K --greedy --tokens 9 --predictor $predictor \
+		--stats stats <prompt >got
+	same got want "in less memory, with the predictor $predictor"
+done
+is "$(awk -F, '$1 == "recall" { print ($2 > 0.3) }' stats)" 1 \
+	"the next layer's query finds experts before its turn, twice as often as chance"
+
 # --- refused ---
 bad() {
 	fails 2 "$2" train --router keystore $1 -o none

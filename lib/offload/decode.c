@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/task.h"
 #include "base/tick.h"
+#include "model/keystore.h"
 #include "offload/hazard.h"
 #include <math.h>
 #include <stdlib.h>
@@ -189,10 +190,17 @@ score(struct decode *d, int layer, const struct plan *p)
 static void
 ask_router(struct decode *d, int layer, const struct net_how *how)
 {
+	const struct layer *l = &d->net->param->layer[layer];
+
 	d->gate.experts = shape_extent(d->shape, layer);
 	d->gate.living = shape_living(d->shape, layer);
-	route_rows(d->shape, &d->net->param->layer[layer], &d->gate, how->temperature, how->seed,
-		   how->step, layer, how->random, 0, 1, d->input, 0);
+	if (shape_keyed(d->shape)) {
+		keystore_rows(d->shape, l, &d->gate, 0, 1, d->input);
+		keystore_search(l, &d->gate, how->temperature);
+	} else {
+		route_rows(d->shape, l, &d->gate, how->temperature, how->seed, how->step, layer,
+			   how->random, 0, 1, d->input, 0);
+	}
 	for (int k = 0; k < d->shape->top_k; k++)
 		d->item[k] = (uint32_t)(d->first[layer] + d->gate.choice[k]);
 }

@@ -98,6 +98,7 @@ SIZES = n-64 n-256 n-1024 n-4096 n-16384 n-65536
 $(foreach v,$(SIZES),$(eval MOE_OPTIONS.$v = $(store) --layers 1 --hidden 16 --census-every 1000 \
 	--experts $(v:n-%=%) --timing $R/$v.time.csv)$(eval MOE_STEPS.$v = 300))
 MOE_STEPS.n-65536 = 20
+MOE_OPTIONS.n-65536 += --warmup 0
 
 # Of these one seed has to do.
 $(foreach v,school-code school-law no-forgetting sphere normal pretrained learned-frozen linear-256 \
