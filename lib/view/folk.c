@@ -536,7 +536,7 @@ folk_family(struct figure *f, const struct life *l)
 	int(*list)[2] = mem_zero((size_t)l->experts + 1, sizeof *list);
 
 	for (int i = 0; i < l->experts; i++)
-		lives += l->expert[i].dead || l->expert[i].born > 0;
+		lives += l->expert[i].dead || l->expert[i].born > 0 || l->expert[i].parent >= 0;
 	if (!lives)
 		figure_missing(f, "all experts are founders, and live");
 

@@ -78,6 +78,21 @@ text_width(const char *s)
 	return n;
 }
 
+/* What stands on a line of letters: its left end, base and width. */
+struct place {
+	double x, y, w;
+};
+
+static bool
+fits(const struct place *v, int n, const struct place *one)
+{
+	for (int i = 0; i < n; i++)
+		if (fabs(v[i].y - one->y) < LINE - 3 && one->x < v[i].x + v[i].w &&
+		    v[i].x < one->x + one->w)
+			return false;
+	return true;
+}
+
 static void
 put_text(const struct draw *d, double x, double y, const char *anchor, const char *class,
 	 const char *s)
@@ -508,6 +523,9 @@ draw_shifts(const struct draw *d, double top, double bottom)
 static void
 name_bands(const struct draw *d, double y)
 {
+	struct place *taken = mem_zero((size_t)(d->f->bands + d->f->marks) + 1, sizeof *taken);
+	int named = 0;
+
 	for (int i = 0; i < d->f->bands; i++) {
 		const struct figure_band *v = &d->f->band[i];
 		const double x = at_x(d, v->from), w = at_x(d, fmin(v->to, d->f->to)) - x;
@@ -522,10 +540,19 @@ name_bands(const struct draw *d, double y)
 			s[--n] = 0;
 		}
 		put_text(d, x + w / 2, y, "middle", "u", s);
+		taken[named++] = (struct place){x + w / 2 - text_width(s) / 2, y, text_width(s)};
 		free(s);
 	}
-	for (int i = 0; i < d->f->marks; i++)
-		put_text(d, at_x(d, d->f->mark[i].x), y, "middle", "u", d->f->mark[i].name);
+	for (int i = 0; i < d->f->marks; i++) {
+		const char *name = d->f->mark[i].name;
+		const double w = text_width(name), x = at_x(d, d->f->mark[i].x);
+		const struct place here = {x - w / 2, y, w};
+		if (!fits(taken, named, &here))
+			continue;
+		taken[named++] = here;
+		put_text(d, x, y, "middle", "u", name);
+	}
+	free(taken);
 }
 
 static void
@@ -804,21 +831,6 @@ abreast(const struct draw *d)
 	const double wide = d->right - d->left + GAP;
 
 	return d->f->square ? (int)fmax((d->width - PAD - d->left + GAP) / wide, 1) : 1;
-}
-
-/* What stands on a line of letters: its left end, base and width. */
-struct place {
-	double x, y, w;
-};
-
-static bool
-fits(const struct place *v, int n, const struct place *one)
-{
-	for (int i = 0; i < n; i++)
-		if (fabs(v[i].y - one->y) < LINE - 3 && one->x < v[i].x + v[i].w &&
-		    v[i].x < one->x + one->w)
-			return false;
-	return true;
 }
 
 /* Numbers of experts beside their points, where they hide nothing. */
