@@ -119,19 +119,19 @@ const learn = frames => {
 
 /* The cells that are shown: {row, x, y, r, kind}, and where each expert is among them. */
 let shown = [], where = new Map();
-const key = (layer, id) => layer * 1e7 + id;
+const key = (layer, id) => layer * 1e7 + id + 1; /* 0: none */
 const arrange = f => {
 	const p = plan, r = p.size * .31;
 	shown = [];
-	where = new Map();
 	for (const row of f.rows) {
 		const i = p.index.get(row[LAYER]), load = row[LOAD] ?? 1;
-		where.set(key(row[LAYER], row[ID]), shown.length);
 		shown.push({row, kind: state(row, f),
 			x: i % p.across * p.fw + (row[SLOT] % p.cols + .5) * p.size,
 			y: Math.floor(i / p.across) * (p.fh + HEAD) + HEAD + (Math.floor(row[SLOT] / p.cols) + .5) * p.size,
 			r: Math.max(r * Math.min(Math.sqrt(Math.max(load, .05)), 1.3), 1)});
 	}
+	where = links.value || cursor ?
+		new Map(shown.map((c, i) => [key(c.row[LAYER], c.row[ID]), i])) : new Map();
 	return r;
 };
 /* One by one: a path of thousands takes several times longer. */
@@ -139,6 +139,12 @@ const circle = (g, how, c, r) => {
 	g.beginPath();
 	g.arc(c.x, c.y, r, 0, 7);
 	g[how]();
+};
+/* Of the smallest cells nobody sees the corners, and a circle costs ten times as much. */
+const SMALL = 5;
+const disc = (g, c, r) => {
+	if (plan.size > SMALL * 3) circle(g, "fill", c, r);
+	else g.fillRect(c.x - r * .89, c.y - r * .89, r * 1.78, r * 1.78);
 };
 
 const draw_links = g => {
@@ -158,7 +164,7 @@ const draw_links = g => {
 	g.strokeStyle = color.soft;
 	for (let k = 0; k < 5; k++) {
 		g.globalAlpha = (k + 1) / 5 * Math.max(.25, Math.min(1, 60 / Math.sqrt(pairs.length + 1) / 6));
-		g.lineWidth = 1 + k / 3;
+		g.lineWidth = many ? 1 : 1 + k / 3;
 		g.beginPath();
 		for (const [a, b, like] of pairs)
 			if (Math.min(Math.floor(like * 5), 4) === k) {
@@ -174,9 +180,20 @@ const draw_links = g => {
 	g.globalAlpha = 1;
 };
 
+/* Around who has a fair share; of small cells a disc behind them, which is cheaper. */
+const draw_rings = (g, r) => {
+	g.strokeStyle = g.fillStyle = color.ring;
+	g.lineWidth = 2.4;
+	const ring = r > 9 ? c => circle(g, "stroke", c, c.r + 3) :
+		c => disc(g, c, c.r + Math.min(r / 3, 1.5));
+	for (const c of shown)
+		if (c.row[LOAD] >= 1) ring(c);
+};
+
 /* Who was born or died since the frame before. */
 const draw_events = (g, f, r) => {
 	const last = at ? d.frames[at - 1].step : 0, of = i => d.events[i][STEP];
+	if (upto(d.events.length, last, of) === upto(d.events.length, f.step, of)) return;
 	const slot = new Map(shown.map(c => [key(c.row[LAYER], c.row[SLOT]), c]));
 	for (let i = upto(d.events.length, last, of), end = upto(d.events.length, f.step, of); i < end; i++) {
 		const e = d.events[i], c = slot.get(key(e[1], e[2])), birth = e[EVENT] === "birth";
@@ -199,16 +216,11 @@ const draw_cells = () => {
 	plan.layers.forEach((layer, i) =>
 		g.fillText(`layer ${layer}`, i % plan.across * plan.fw + 2, Math.floor(i / plan.across) * (plan.fh + HEAD) + 13));
 	draw_links(g);
+	draw_rings(g, r);
 	for (const kind of states) {
 		g.fillStyle = color[kind];
 		for (const c of shown)
-			if (c.kind === kind) circle(g, "fill", c, c.r);
-	}
-	if (r > 3) {
-		g.strokeStyle = color.ring;
-		g.lineWidth = Math.min(2.4, r / 4);
-		for (const c of shown)
-			if (c.row[LOAD] >= 1) circle(g, "stroke", c, Math.max(c.r + 3, r * 1.15));
+			if (c.kind === kind) disc(g, c, c.r);
 	}
 	if (r > 9) {
 		g.fillStyle = "#12151a";
