@@ -45,6 +45,25 @@ printf '%s\n' 40,0,1,death,1,,replace 40,0,1,birth,4,0,replace 60,,,shift,,,code
 	"120 50 effective" >want
 same got want "events, thresholds, losses"
 
+# What a page says of recipes it knows, and not of others.
+says_of() {
+	mkdir -p lede
+	cp run-1/loss.csv lede/
+	printf "$1" >lede/recipe
+	moe-view -o lede.html lede
+	sed -n 's/^<p class="lede">\(.*\)<\/p>$/\1/p' lede.html
+}
+is "$(says_of 'seed 1\n')" "" "an unknown recipe says nothing"
+is "$(says_of 'task classify\nlifecycle none\n')" "A classifier learnt to tell classes apart. \
+Nobody is born and nobody dies: the pool of experts is fixed." "a classifier"
+is "$(says_of 'task lm\nlayers 1\nvocab 512\nlifecycle none\nat-shift prune\n')" "A language model \
+of 1 layer learnt to predict a text's next token. When the text changes, who lies idle is pruned." \
+	"a pruned pool"
+is "$(says_of 'task lm\nlayers 2\nvocab 256\nexperts 4,8\ntop-k 1\nlifecycle <b>\n')" "A language \
+model of 2 layers learnt to predict a text's next byte. In each layer a router sends every byte to \
+1 of its <em>experts</em> (4,8 of them, layer by layer), small networks of which only those chosen \
+compute." "other layers"
+
 # --- markup ---
 is "$(grep -c '<b>law\|<i>&\|a <b>' one.html)" 0 "markup in names is escaped"
 is "$(tr '>' '\n' <one.html | grep -c '</script')" "$(tr '>' '\n' <one.html | grep -c '<script')" \

@@ -484,6 +484,8 @@ put_header(const struct page *p, struct figure *const *f, FILE *out)
 		}
 	if (p->runs->n && p->runs->life[0].recipe.n)
 		fputs("<a href=\"#recipe\">Recipe</a>", out);
+	if (p->runs->n && p->runs->life[0].environment.n)
+		fputs("<a href=\"#environment\">Environment</a>", out);
 	fputs("</nav>\n<main>\n", out);
 }
 

@@ -3,10 +3,11 @@
 #include "view/plot.h"
 
 /*
- * One HTML file for one run or several, which needs no other file and no network: what happened,
- * the life of the first run's experts to be played, every figure that can be drawn with its
- * numbers, recipes with their differences, tables.  live: without frames, which the page takes from
- * the server that it comes from (see live.h).
+ * One HTML file for runs, which needs no other file and no network: what happened, tables, the life
+ * of the first run's experts to be played, every figure that can be drawn with its numbers, recipes
+ * and environments with their differences.  There may be no run if there are tables.  live: the
+ * life first, and without frames, which the page takes from the server that it comes from (see
+ * live.h).
  */
 struct page_table {
 	const char *name; /* of a CSV that is shown as it is */

@@ -109,9 +109,12 @@ lede_model(const struct plot_runs *r, FILE *out)
 {
 	const char *layers = common(r, "layers"), *experts = common(r, "experts");
 	const char *k = common(r, "top-k"), *vocab = common(r, "vocab");
-	const bool lm = is(common(r, "task"), "lm"), bytes = is(vocab, "256");
+	const char *task = common(r, "task");
+	const bool lm = is(task, "lm"), bytes = is(vocab, "256");
 	const char *token = !lm ? "sample" : bytes ? "byte" : "token";
 
+	if (!lm && !is(task, "classify"))
+		return;
 	if (lm && layers)
 		escape_into(out, "A language model of ", layers,
 			    is(layers, "1") ? " layer" : " layers");
@@ -133,6 +136,7 @@ static void
 lede_lifecycle(const struct plot_runs *r, FILE *out)
 {
 	const char *kind = common(r, "lifecycle"), *interval = common(r, "interval");
+	const char *shift = common(r, "at-shift");
 
 	if (is(kind, "market")) {
 		escape_into(
@@ -142,13 +146,15 @@ lede_lifecycle(const struct plot_runs *r, FILE *out)
 	} else if (is(kind, "living")) {
 		escape_into(out, " Every ", interval ? interval : "few",
 			    " steps overloaded experts may divide, and starved ones die.");
+	} else if (is(kind, "none") && (is(shift, "prune") || is(shift, "merge"))) {
+		escape_into(out, " When the text changes, who lies idle is ", shift, "d.");
 	} else if (is(kind, "none")) {
-		fputs(" The experts are the same from beginning to end.", out);
+		fputs(" Nobody is born and nobody dies: the pool of experts is fixed.", out);
 	}
 }
 
 /* Names of the options in which runs differ, without those that make no group. */
-static int
+static void
 put_differences(const struct plot_runs *r, FILE *out)
 {
 	const struct life_list *first = &r->life[0].recipe;
@@ -161,7 +167,6 @@ put_differences(const struct plot_runs *r, FILE *out)
 			continue;
 		escape_into(out, n++ ? ", " : "; the recipes differ in ", name, "");
 	}
-	return n;
 }
 
 void
