@@ -84,17 +84,17 @@ bool
 life_read_keys(struct life *l)
 {
 	struct life_checkpoint *c = &l->checkpoint;
-	const double begun = tick_now();
+	const double spent = tick_spent();
 	struct stat now;
 
-	if (!c->path || begun < c->next || stat(c->path, &now) < 0 ||
+	if (!c->path || tick_now() < c->next || stat(c->path, &now) < 0 ||
 	    (now.st_ino == c->inode && !memcmp(&now.st_mtim, &c->made, sizeof c->made)))
 		return false;
 	c->inode = now.st_ino;
 	c->made = now.st_mtim;
 	nearby_read(&l->keys, c->path);
 	l->keys_version++;
-	c->next = tick_now() + 100 * (tick_now() - begun);
+	c->next = tick_now() + 100 * (tick_spent() - spent);
 	return true;
 }
 

@@ -1,6 +1,7 @@
 #include "view/live.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/tick.h"
 #include "view/frames.h"
 #include "view/page.h"
 #include <arpa/inet.h>
@@ -16,8 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Between looks at the files, and makings of the figures: at least so long, and COST times as long
- * as the last took. */
+/* Between looks at the files, and makings of the figures: at least so long, and COST times the
+ * processor's time that the last took. */
 enum { LOOK_MS = 100, FRESH_MS = 2000, COST = 100, BEAT_S = 2, STACK = 512 << 10 };
 
 /*
@@ -72,10 +73,7 @@ struct live {
 static double
 now_ms(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+	return 1e3 * tick_now();
 }
 
 /* --- messages --- */
@@ -343,10 +341,10 @@ refuse(struct MHD_Connection *to, unsigned status, const char *why)
 static void
 freshen(struct live *l, struct cache *c)
 {
-	const double begun = now_ms();
+	const double spent = tick_spent();
 	FILE *out;
 
-	if (c->text && (c->version == l->version || begun < c->next))
+	if (c->text && (c->version == l->version || now_ms() < c->next))
 		return;
 	free(c->text);
 	*c = (struct cache){.version = l->version};
@@ -360,7 +358,7 @@ freshen(struct live *l, struct cache *c)
 	else
 		page_part(&l->runs, out);
 	fclose(out);
-	c->next = now_ms() + fmax(FRESH_MS, COST * (now_ms() - begun));
+	c->next = now_ms() + fmax(FRESH_MS, COST * 1e3 * (tick_spent() - spent));
 }
 
 static enum MHD_Result
@@ -592,7 +590,7 @@ void
 live_run(struct live *l, const volatile sig_atomic_t *stop)
 {
 	while (!*stop) {
-		const double begun = now_ms();
+		const double spent = tick_spent();
 		double pause;
 		struct timespec t;
 		pthread_mutex_lock(&l->lock);
@@ -600,7 +598,7 @@ live_run(struct live *l, const volatile sig_atomic_t *stop)
 		cut_off(l);
 		drop_first(l);
 		pthread_mutex_unlock(&l->lock);
-		pause = fmax(LOOK_MS, COST * (now_ms() - begun));
+		pause = fmax(LOOK_MS, COST * 1e3 * (tick_spent() - spent));
 		t = (struct timespec){(time_t)(pause / 1e3), (long)pause % 1000 * 1000000};
 		nanosleep(&t, NULL);
 	}
