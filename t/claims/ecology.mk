@@ -122,8 +122,8 @@ MOE_OPTIONS.c10-B1 = $(call steady,3,0.10,2.85) --val $S/c10-test.csv
 HALF = $(if $(full),7800,1560)
 $(foreach v,$(LOWERED),$(eval MOE_DATA.$v = $S/c10-train.csv)$(eval MOE_KEEP.$v = $(HALF)))
 
-# From images to classes in one: five epochs of 10,000, four of 20,000.  These with one
-# seed, and those with GPT-2's tokens with two.
+# From images to classes in one: five epochs of 10,000, four of 20,000.  These, and the
+# run with GPT-2's tokens, with one seed.
 whole = $(classify) --depth 10 --widen 1 --dim 64 --experts 16 --tiers 8,4,4 --divergence 0.1 --augment \
 	--encoder-lr 1e-3
 e2e = $(whole) --temperature $1:0.3:$2 --entropy $3 --oracle 0.15 --balance $4
@@ -137,8 +137,7 @@ MOE_OPTIONS.t200-whole = $(call e2e,3,187,0.10,0.40) --random-warmup 93 --census
 MOE_STEPS.c10-whole = 390
 MOE_STEPS.c10-whole-low = 390
 MOE_STEPS.t200-whole = 624
-$(foreach v,$(WHOLE),$(eval MOE_SEEDS.$v = $(firstword $(SEEDS))))
-MOE_SEEDS.lm-gpt2 = $(wordlist 1,2,$(SEEDS))
+$(foreach v,$(WHOLE) lm-gpt2,$(eval MOE_SEEDS.$v = $(firstword $(SEEDS))))
 $(foreach v,$(WHOLE),$(eval MOE_DATA.$v = $S/$(firstword $(subst -, ,$v))-train.bin))
 
 # The encoders, one of each, whose features the others learn on.
@@ -175,10 +174,10 @@ $(foreach v,$(SPOKEN) lm-over,$(eval MOE_OPTIONS.$v += --val $S/lm-test.tok)$(ev
 # A thirtieth of that text, again and again: trained past the least loss of validation.
 MOE_DATA.lm-over = $S/over-train.tok
 # GPT-2's tokens.
-MOE_OPTIONS.lm-gpt2 = $(lm_base) --random-warmup 24 --temperature 3:0.3:48 --census-every 16 \
-	--val-every 80 --val $S/gpt2-test.tok
+MOE_OPTIONS.lm-gpt2 = $(lm_base) --random-warmup 45 --temperature 3:0.3:90 --census-every 30 \
+	--val-every 300 --val $S/gpt2-test.tok
 MOE_DATA.lm-gpt2 = $S/gpt2-train.tok
-MOE_STEPS.lm-gpt2 = 160
+MOE_STEPS.lm-gpt2 = 300
 SPEECH = $(SPOKEN) lm-over lm-gpt2
 
 MOE_VARIANTS ?= $(ENCODERS) $(ROUTED) $(LOWERED) $(WHOLE) $(SPEECH)
