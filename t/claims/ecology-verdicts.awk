@@ -315,8 +315,9 @@ function e16(    x) {
 	ours = "accuracies differ by " show("t200-four", "pair_accuracy", "") ", tiers' usage by " \
 		show("t200-four", "pair_tiers", "")
 	theirs = ".003 to .009; .3 to .4"
-	why = "sorted by usage, which takes away all renaming, experts differ by " \
-		show("t200-four", "pair_sorted", "") ": what is left of the difference are names"
+	why = "experts sorted by usage, whose names do not count, differ by " \
+		show("t200-four", "pair_sorted", "") ": the seeds differ in how even they are, and a " \
+		"tier in which four of sixteen it holds"
 	command = "moe-ecology compare --tiers 4,4,4,4 --stats - -o ends.csv runs/t200-four/*"
 	verdict("E16", seeds < 2 ? 0 : all(not(x), beside("t200-four", "pair_tiers", "", 0.1)), \
 		"t200-four")
