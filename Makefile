@@ -144,7 +144,7 @@ claims-keystore: all
 claims-living: all
 	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) --no-print-directory \
 		-f t/claims/living.mk
-claims-xslot: all
+claims-xslot: all $(B)/t/bench/xslot
 	@$(MAKE) --no-print-directory -f t/claims/xslot.mk
 
 lint:

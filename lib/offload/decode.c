@@ -215,18 +215,20 @@ guess_input(struct decode *d, int layer)
 		d->input[i] = from[i] != 0 ? d->x[i] / from[i] * to[i] : 0;
 }
 
-/* Those leaves of an expert of this item that may be needed; x NULL: its input is not known. */
+/* Those leaves of an expert that are absent and may be needed; x NULL: its input is not known. */
 static int
 list_leaves(struct decode *d, int n, int layer, const struct predict_guess *g, const float *x,
 	    double norm)
 {
 	const struct store_expert *e = &d->store->expert[layer][(long)g->item - d->first[layer]];
 
-	for (int i = 0; i < e->n; i++) {
-		if (x && inactive(d, e->first + i, x, norm))
+	if (!slots_hopeful(d->slots, g->chance))
+		return n;
+	for (int leaf = e->first; leaf < e->first + e->n; leaf++) {
+		if (slots_there(d->slots, leaf) || (x && inactive(d, leaf, x, norm)))
 			continue;
 		d->hope[n] = g->chance;
-		d->ahead[n++] = e->first + i;
+		d->ahead[n++] = leaf;
 	}
 	return n;
 }
@@ -365,13 +367,9 @@ list_jobs(struct decode *d, int layer, const struct plan *p)
 	d->count.needed += d->jobs;
 	if (!d->how.skip || !d->store->shade)
 		return;
-	bool there[d->need], used[d->need];
-	for (int i = 0; i < d->jobs; i++)
-		d->leaf[i] = d->job[i].leaf;
-	slots_there(d->slots, d->jobs, d->leaf, there, used);
 	/* Of those read ahead, too: else nobody would learn that it was in vain. */
 	for (int i = 0; i < d->jobs; i++)
-		d->job[i].dead = !used[i];
+		d->job[i].dead = !slots_used(d->slots, d->job[i].leaf);
 	d->norm = leaf_norm(d->shape->dim, d->x);
 	run_jobs(d, d->jobs, (size_t)d->store->row * (size_t)d->store->leaf->neurons, certify);
 }

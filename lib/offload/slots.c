@@ -37,8 +37,10 @@ struct slots {
 	int begun;	       /* of these wishes */
 	int needing;	       /* leaves that are needed and not there */
 	int reading, guessing; /* reads going on; of them ahead of need */
-	/* Of late, by class: leaves read ahead of which it is known, and those that were used. */
-	float known[CLASSES], used[CLASSES];
+	/* Of late, by class: leaves read ahead of which it is known, and those that were used; and
+	 * what gave way to such and was needed when its turn came. */
+	float known[CLASSES], used[CLASSES], missed[CLASSES];
+	signed char *gone; /* [leaves] the class of what it gave way to, -1: nothing read ahead */
 
 	/* The disk's time, seconds; service and window are recent means. */
 	double since;	/* when reads of leaves that are needed began */
@@ -89,7 +91,8 @@ join(struct slots *p, int i, enum list list)
 size_t
 slots_bytes(const struct store *s, int n)
 {
-	return (size_t)n * (s->largest + sizeof(struct slot)) + 4 * (size_t)s->leaves * sizeof(int);
+	return (size_t)n * (s->largest + sizeof(struct slot)) +
+	       (4 * sizeof(int) + 1) * (size_t)s->leaves;
 }
 
 int
@@ -120,6 +123,7 @@ judge(struct slots *p, struct slot *s, bool used)
 	s->guess = false;
 	p->known[s->class] = p->known[s->class] * keep + 1;
 	p->used[s->class] = p->used[s->class] * keep + used;
+	p->missed[s->class] *= keep;
 }
 
 /*
@@ -132,6 +136,15 @@ likely(const struct slots *p, float chance)
 	const int c = class_of(chance);
 
 	return (p->used[c] + 4 * chance) / (p->known[c] + 4);
+}
+
+/* Likewise of what gives way to it, which is needed with this chance as far as is known. */
+static float
+costly(const struct slots *p, float chance, float lost)
+{
+	const int c = class_of(chance);
+
+	return (p->missed[c] + 4 * lost) / (p->known[c] + 4);
 }
 
 /* The slot no longer holds its leaf. */
@@ -151,14 +164,22 @@ empty(struct slots *p, int i)
 	join(p, i, SPARE);
 }
 
+/* The chance that a leaf is needed when its layer's turn comes. */
+static float
+needed(const struct slots *p, int leaf)
+{
+	const struct store_leaf *x = &p->store->leaf[leaf];
+
+	return p->chance[x->layer][x->slot] * p->active[leaf];
+}
+
 static float
 worth(const struct slots *p, int leaf)
 {
-	const struct store_leaf *x = &p->store->leaf[leaf];
 	const int layers = p->store->param->shape.layers;
-	const int turns = (x->layer - p->turn + layers - 1) % layers + 1;
+	const int turns = (p->store->leaf[leaf].layer - p->turn + layers - 1) % layers + 1;
 
-	return p->chance[x->layer][x->slot] * p->active[leaf] / (float)turns;
+	return needed(p, leaf) / (float)turns;
 }
 
 /* The n idle slots that give way first, in victim[]; fewer if there are not so many. */
@@ -230,25 +251,37 @@ begin(struct slots *p, int i)
 }
 
 /*
- * A guess with the chance c saves c reads that would be waited for, and costs what gives way to it
- * is worth; and, if it is in vain, a read that others wait for.  As many as end before the next
- * leaves are needed, the first of them after the time of a few, delay nobody: what they cost is
- * the work of reading them, a quarter of a read.  Where nobody knows what a leaf is worth, it is
- * half a read.
+ * A guess with the chance c saves c reads that would be waited for, and costs those of what gives
+ * way to it, when that is needed; and, if it is in vain, a read that others wait for.  As many as
+ * end before the next leaves are needed, the first of them after the time of a few, delay nobody:
+ * what they cost is the work of reading them, a quarter of a read.  Where nobody knows how likely a
+ * leaf is needed, that is half a read.
  */
 static bool
-pays(struct slots *p, float c)
+pays(struct slots *p, float chance)
 {
 	const double room = p->service > 0 ? p->window / p->service - 2 : 0;
-	const double vain = p->idle ? 0 : p->begun < room ? .25 : 1;
-	double lost = 0;
+	const float c = likely(p, chance), vain = p->idle ? 0 : p->begun < room ? .25F : 1;
+	float lost = 0;
 
 	if (p->first[SPARE] < 0) {
 		if (choose(p, 1) == 0)
 			return false;
-		lost = p->chance ? (double)worth(p, p->slot[p->victim[0]].leaf) : .5;
+		lost = p->chance ? needed(p, p->slot[p->victim[0]].leaf) : .5F;
+		lost = costly(p, chance, lost);
 	}
-	return (double)c > (1 - (double)c) * vain + lost;
+	return c > (1 - c) * vain + lost;
+}
+
+/* The place of one that a guess is worth more than. */
+static void
+give_way(struct slots *p, int class)
+{
+	if (p->first[SPARE] >= 0)
+		return;
+	p->gone[p->slot[p->victim[0]].leaf] = (signed char)class;
+	empty(p, p->victim[0]);
+	p->count.evicted++;
 }
 
 /* The slot of a wish that is to be read now, -1: none is. */
@@ -260,10 +293,9 @@ next_guess(struct slots *p)
 		const int leaf = p->wish[p->wished];
 		const float c = p->hope[p->wished++];
 		int i;
-		if (p->slot_of[leaf] >= 0 || !pays(p, likely(p, c)))
+		if (p->slot_of[leaf] >= 0 || !pays(p, c))
 			continue;
-		if (p->first[SPARE] < 0)
-			clear(p, 1);
+		give_way(p, class_of(c));
 		i = claim(p, leaf);
 		leave(p, i);
 		p->slot[i].guess = true;
@@ -369,6 +401,8 @@ slots_new(const struct store *s, int n, int need, int readers, enum fetch_way wa
 	p->wish = mem_zero((size_t)s->leaves, sizeof *p->wish);
 	p->hope = mem_zero((size_t)s->leaves, sizeof *p->hope);
 	p->active = mem_zero((size_t)s->leaves, sizeof *p->active);
+	p->gone = mem_zero((size_t)s->leaves, sizeof *p->gone);
+	memset(p->gone, -1, (size_t)s->leaves * sizeof *p->gone);
 	p->victim = mem_zero((size_t)need, sizeof *p->victim);
 	for (int i = 0; i < s->leaves; i++) {
 		p->slot_of[i] = -1;
@@ -396,6 +430,7 @@ slots_free(struct slots *p)
 		free(p->chance[l]);
 	free(p->chance);
 	free(p->victim);
+	free(p->gone);
 	free(p->active);
 	free(p->hope);
 	free(p->wish);
@@ -407,14 +442,16 @@ slots_free(struct slots *p)
 
 /* ---- the caller's side ---- */
 
-void
-slots_there(const struct slots *p, int n, const int *leaf, bool *there, bool *used)
+bool
+slots_there(const struct slots *p, int leaf)
 {
-	for (int i = 0; i < n; i++) {
-		const int at = p->slot_of[leaf[i]];
-		there[i] = at >= 0;
-		used[i] = there[i] && !p->slot[at].guess;
-	}
+	return p->slot_of[leaf] >= 0;
+}
+
+bool
+slots_used(const struct slots *p, int leaf)
+{
+	return p->slot_of[leaf] >= 0 && !p->slot[p->slot_of[leaf]].guess;
 }
 
 /* Pin one leaf that has a slot already. */
@@ -454,9 +491,13 @@ slots_take(struct slots *p, int n, const int *leaf, int *absent)
 	collect(p, false);
 	p->count.taken += n;
 	/* What is there first, so that what is not cannot drive it out. */
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		if (p->slot_of[leaf[i]] < 0 || !pin(p, p->slot_of[leaf[i]]))
 			absent[left++] = i;
+		if (p->gone[leaf[i]] >= 0)
+			p->missed[p->gone[leaf[i]]]++;
+		p->gone[leaf[i]] = -1;
+	}
 	p->wishes = p->wished = 0;
 	for (int i = 0; i < left; i++)
 		absentees += p->slot_of[leaf[absent[i]]] < 0;
@@ -539,6 +580,14 @@ slots_ahead(struct slots *p, int n, const int *leaf, const float *chance)
 	p->wished = p->begun = 0;
 	p->wishes = p->n > p->need ? n : 0;
 	start(p);
+}
+
+bool
+slots_hopeful(const struct slots *p, float chance)
+{
+	const float c = likely(p, chance);
+
+	return p->idle || p->first[SPARE] >= 0 || c > (1 - c) * .25F + costly(p, chance, 0);
 }
 
 void

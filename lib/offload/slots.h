@@ -34,8 +34,8 @@ void slots_free(struct slots *p);		     /* NULL is harmless */
 size_t slots_bytes(const struct store *s, int n);    /* memory for so many */
 int slots_room(const struct store *s, size_t bytes); /* how many fit, at most all leaves */
 
-/* Which of these are there, or on their way?  Which have been used since they came? */
-void slots_there(const struct slots *p, int n, const int *leaf, bool *there, bool *used);
+bool slots_there(const struct slots *p, int leaf); /* or on its way */
+bool slots_used(const struct slots *p, int leaf);  /* since it came */
 /* Pin these; absent[0, n') are the places in leaf[] of those that are not there yet; n'. */
 int slots_take(struct slots *p, int n, const int *leaf, int *absent);
 /*
@@ -55,11 +55,14 @@ void slots_give(struct slots *p, int n, const int *leaf);
  *   c > (1 - c) v + w
  *
  * v is 1/4 as long as such reads fit into the time that the disk used to have between the last leaf
- * that was needed and the next, then 1 (0 in slots_idle); w what gives way is worth, 1/2 before
- * slots_worth, 0 for nothing.  c is the chance as it has proven for leaves read ahead before, whose
- * chances were near: one that is absent may be less likely than another.
+ * that was needed and the next, then 1 (0 in slots_idle); w the chance that what gives way is
+ * needed at its layer's next turn, 1/2 before slots_worth, 0 for nothing.  c and w become what has
+ * proven true of leaves read ahead before, whose chances were near: one that is absent may be less
+ * likely than another.
  */
 void slots_ahead(struct slots *p, int n, const int *leaf, const float *chance);
+/* May any leaf with this chance be read? */
+bool slots_hopeful(const struct slots *p, float chance);
 /* Nothing is needed until then: read what was named; returns when it is there, or it is time. */
 void slots_idle(struct slots *p, double until);
 

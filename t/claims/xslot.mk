@@ -1,17 +1,71 @@
-# What the X-slot promises, on routing traces of large models: `make claims-xslot` in the project's
-# root; a minute.
-# Variables: TRACES (of models with 128 experts a layer), CLAIMS_DIR (where it all goes).
+# What the X-slot promises, tested: `make claims-xslot` in the project's root, see moe-claims(7).
+# Variables: PROSE CODE (texts; else those of this machine), TRACES (of models with 128 experts a
+# layer), CLAIMS_DIR (where it all goes), SEEDS.  Times are measured: nothing runs beside anything.
 
 B ?= bin
 CLAIMS_DIR ?= $(B)/claims/xslot
+SEEDS ?= 1 2 3
 TRACES ?= $(wildcard ../shared/data/traces/*.route.csv.gz)
 D = $(CLAIMS_DIR)
+T = $D/text
+R = $D/runs
+export B
 export PATH := $(abspath $B):$(PATH)
+.NOTPARALLEL:
 
-claims: $D/figures.csv $D/verdicts.csv
-	@awk -f t/claims/xslot.awk -v people=1 $(D)/figures.csv
+claims: $D/verdicts.csv $D/tables.txt $D/summary.csv
+	@cat $D/tables.txt
+	@echo; echo 'Verdicts (also in $D/verdicts.csv; all figures in $D/figures.csv)'
+	@$(stats) -f t/claims/xslot-verdicts.awk -v people=1 $(inputs)
 
-# 5, 10, 25, 50 and 100 % of 128 experts.
+# 256 experts of 256 KiB, 64 MiB in all, of which a token uses 4 in each of 4 layers.
+STEPS ?= 500
+MOE_TRAIN = $(abspath $B)/moe-train
+MOE_RUNS = $R
+MOE_SEEDS = $(SEEDS)
+MOE_JOBS = 2
+MOE_STEPS = $(STEPS)
+MOE_DATA = $T/text
+MOE_VARIANTS = model
+MODEL = --dim 128 --layers 4 --heads 4 --experts 64 --hidden 256
+MOE_OPTIONS = $(MODEL) --act relu --top-k 4 --seq 128 --batch 8 --lr 2e-3 --warmup 50 \
+	--load-balance 0.01 --ckpt-every 100000
+include cmd/moe.mk
+
+# Four kinds of text, a megabyte of each; of prose and code 128 KiB more that no model has seen.
+PROSE ?=
+CODE ?=
+$T/prose.all: from = $(if $(PROSE),cp $(PROSE),moe-data text bible --limit 1200K -o)
+$T/code.all: from = $(if $(CODE),cp $(CODE),moe-data text python --limit 1200K -o)
+$T/c.all: from = moe-data text c --limit 1200K -o
+$T/perl.all: from = moe-data text perl --limit 1200K -o
+$T/%.all:
+	@mkdir -p $T
+	@$(from) $@
+$T/%.held: $T/%.all
+	@tail -c 131072 $< >$@
+$T/text: $(addprefix $T/,prose.all code.all c.all perl.all)
+	@for f in $^; do head -c -131072 $$f; done >$@
+$(MOE_CKPTS): | $T/text $T/prose.held $T/code.held
+.PRECIOUS: $T/%
+
+# What each model has come to, part by part.
+PARTS = budgets equal leaves sessions pivots typing replay
+parts = $(foreach s,$(SEEDS),$(PARTS:%=$R/model/$s/%.part))
+define part
+$R/model/%/$1.part: $R/model/%/leaves.store t/claims/xslot.sh
+	@sh t/claims/xslot.sh $1 $$(@D) $$* $T >$$@.new
+	@mv $$@.new $$@
+endef
+$(foreach p,$(PARTS),$(eval $(call part,$p)))
+$R/model/%/leaves.store: $R/model/%/ckpt.safetensors
+	@sh t/claims/xslot.sh stores $(@D) $* $T
+.PRECIOUS: $R/model/%/leaves.store
+$D/figures.csv: $(parts)
+	@echo variant,seed,figure,phase,value >$@
+	@cat $(parts) >>$@
+
+# Large models' routing, replayed with 5, 10, 25, 50 and 100 % of 128 experts.
 SLOTS = 6,13,32,64,128
 POLICIES = lru lfu learned
 TIERS = nvme pcie3 pcie4 pcie5
@@ -25,7 +79,7 @@ TRILLION = --model-layers 60 --model-used 8 --expert-bytes 24772608 --dense-byte
 # replay NAME OPTIONS: rows of all traces, with the shape's name before them
 replay = moe-prefetch replay --slots $(SLOTS) --scope global $2 $(TRACES) | sed '1d; s/^/$1,/'
 
-$D/figures.csv: $(TRACES) t/claims/xslot.mk $B/moe-prefetch
+$D/replay.csv: $(TRACES) t/claims/xslot.mk $B/moe-prefetch
 	@mkdir -p $D
 	@{ printf 'shape,'; printf 'step,layer,expert\n0,0,0\n' | \
 		moe-prefetch replay --slots 1 - | head -n 1; \
@@ -35,7 +89,14 @@ $D/figures.csv: $(TRACES) t/claims/xslot.mk $B/moe-prefetch
 		$(call replay,as traced,--policy learned --predictor tree --prefetch --tier $t \
 			$(AS_TRACED));)) \
 	} >$@
-$D/verdicts.csv: $D/figures.csv t/claims/xslot.awk
-	@awk -f t/claims/xslot.awk $< >$@
+
+inputs = $D/figures.csv $D/replay.csv
+stats = awk -f t/claims/stats.awk -f t/claims/xslot-replay.awk
+$D/tables.txt: $(inputs) t/claims/stats.awk t/claims/xslot-replay.awk t/claims/xslot-tables.awk
+	@$(stats) -f t/claims/xslot-tables.awk $(inputs) >$@
+$D/verdicts.csv: $(inputs) t/claims/stats.awk t/claims/xslot-replay.awk t/claims/xslot-verdicts.awk
+	@$(stats) -f t/claims/xslot-verdicts.awk $(inputs) >$@
+$D/summary.csv: $(inputs) t/claims/stats.awk t/claims/summary.awk
+	@awk -f t/claims/stats.awk -f t/claims/summary.awk $(inputs) >$@
 .PHONY: claims
 .DELETE_ON_ERROR:
