@@ -169,7 +169,7 @@ session() {
 	} >>"$T/$name"
 }
 sessions() {
-	ahead="--predictor tree --branching 16"
+	ahead="--predictor tree"
 	for i in 1 2 3 4 5 6 7 8 9 10; do
 		for kind in prose code; do
 			other=$([ $kind = prose ] && echo code || echo prose)
@@ -242,9 +242,10 @@ replay() {
 	moe-train --eval "$run/ckpt.safetensors" "$T/prompt" --trace-csv "$T/trace" >"$T/loss"
 	{
 		echo step,layer,expert
-		columns "$T/trace" seq pos layer rank expert step | sort -s -k6,6n -k1,1n -k2,2n |
-			awk '{ if ($6 " " $1 " " $2 != last) n++; last = $6 " " $1 " " $2
-				print n "," $3 "," $5 }'
+		columns "$T/trace" step seq pos layer expert | sort -s -k1,1n -k2,2n -k3,3n | awk '{
+			if ($1 " " $2 " " $3 != last) n++
+			last = $1 " " $2 " " $3
+			print n "," $4 "," $5 }'
 	} >"$T/steps"
 	for policy in lru lfu learned; do
 		variant=$policy
