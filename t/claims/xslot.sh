@@ -242,10 +242,11 @@ replay() {
 	moe-train --eval "$run/ckpt.safetensors" "$T/prompt" --trace-csv "$T/trace" >"$T/loss"
 	{
 		echo step,layer,expert
-		columns "$T/trace" step seq pos layer expert | sort -s -k1,1n -k2,2n -k3,3n | awk '{
-			if ($1 " " $2 " " $3 != last) n++
-			last = $1 " " $2 " " $3
-			print n "," $4 "," $5 }'
+		columns "$T/trace" step seq pos layer expert |
+			sort -s -k1,1n -k2,2n -k3,3n | awk '{
+				if ($1 " " $2 " " $3 != last) n++
+				last = $1 " " $2 " " $3
+				print n "," $4 "," $5 }'
 	} >"$T/steps"
 	for policy in lru lfu learned; do
 		variant=$policy
