@@ -250,8 +250,8 @@ replay() {
 	} >"$T/steps"
 	for policy in lru lfu learned; do
 		variant=$policy
-		moe-prefetch replay --slots 3,6,16,32,64 --scope global --policy $policy "$T/steps" \
-			>"$T/replayed"
+		moe-prefetch replay --slots 3,6,16,32,64 --scope global --policy $policy \
+			"$T/steps" >"$T/replayed"
 		columns "$T/replayed" slots hit_rate min_hit_rate | awk '{
 			share = $1 == 3 ? 5 : $1 == 6 ? 10 : 100 * $1 / 64
 			print "expert_hits", share, $2; print "expert_limit", share, $3 }' | rows
