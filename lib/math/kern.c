@@ -25,12 +25,13 @@ round_up(long n, long to)
 }
 
 /*
- * C[mr, n] (+)= A[mr, k] P[k, NR], n <= NR.  mr and col are constants after inlining.  col: A is
- * stored k by k (A[k * lda + i]), else row by row.
+ * C[mr, n] (+)= A[mr, k] P[k, NR], n <= NR.  mr, col and half are constants after inlining.  col: A
+ * is stored k by k (A[k * lda + i]), else row by row.  half: n <= VL, and the other half of a row of
+ * P is left alone.
  */
 ALWAYS void
-tile(const int mr, const bool col, long k, const float *a, long lda, const float *p, long ldp,
-     float *c, long ldc, long n, bool add)
+tile(const int mr, const bool col, const bool half, long k, const float *a, long lda,
+     const float *p, long ldp, float *c, long ldc, long n, bool add)
 {
 	vf s[MR][2];
 	const float *row[5] = {a, a + 3 * lda, a + 6 * lda, a + 9 * lda, a + 12 * lda};
@@ -39,21 +40,23 @@ tile(const int mr, const bool col, long k, const float *a, long lda, const float
 #pragma GCC unroll 16
 	for (int i = 0; i < mr; i++) {
 		s[i][0] = add ? v_loadm(c + i * ldc, m0) : v_set(0);
-		s[i][1] = add ? v_loadm(c + i * ldc + VL, m1) : v_set(0);
+		s[i][1] = add && !half ? v_loadm(c + i * ldc + VL, m1) : v_set(0);
 	}
 	if (add) /* the next tile of C will be waited for */
 #pragma GCC unroll 16
 		for (int i = 0; i < mr; i++) {
 			__builtin_prefetch(c + (mr + i) * ldc, 1);
-			__builtin_prefetch(c + (mr + i) * ldc + VL, 1);
+			if (!half)
+				__builtin_prefetch(c + (mr + i) * ldc + VL, 1);
 		}
 	for (long j = 0; j < k; j++) {
-		const vf b0 = v_load(p), b1 = v_load(p + VL);
+		const vf b0 = v_load(p), b1 = half ? b0 : v_load(p + VL);
 #pragma GCC unroll 16
 		for (int i = 0; i < mr; i++) {
 			const vf x = v_set(col ? a[i] : row[i / 3][(i % 3) * lda]);
 			s[i][0] = v_fma(x, b0, s[i][0]);
-			s[i][1] = v_fma(x, b1, s[i][1]);
+			if (!half)
+				s[i][1] = v_fma(x, b1, s[i][1]);
 		}
 		p += ldp;
 		if (col)
@@ -63,63 +66,71 @@ tile(const int mr, const bool col, long k, const float *a, long lda, const float
 			for (int i = 0; i < (mr + 2) / 3; i++)
 				row[i]++;
 	}
-	if (n == NR) {
+	if (n == NR || (half && n == VL)) {
 #pragma GCC unroll 16
 		for (int i = 0; i < mr; i++) {
 			v_store(c + i * ldc, s[i][0]);
-			v_store(c + i * ldc + VL, s[i][1]);
+			if (!half)
+				v_store(c + i * ldc + VL, s[i][1]);
 		}
 	} else {
 #pragma GCC unroll 16
 		for (int i = 0; i < mr; i++) {
 			v_storem(c + i * ldc, s[i][0], m0);
-			v_storem(c + i * ldc + VL, s[i][1], m1);
+			if (!half)
+				v_storem(c + i * ldc + VL, s[i][1], m1);
 		}
 	}
 }
 
 /* clang-format off */
-#define TILE(mr, kind, col)                                                                        \
+#define TILE(mr, kind, col, half)                                                                  \
 	static void tile_##kind##mr(long k, const float *a, long lda, const float *p, long ldp,    \
 				    float *c, long ldc, long n, bool add)                          \
 	{                                                                                          \
-		tile(mr, col, k, a, lda, p, ldp, c, ldc, n, add);                                  \
+		tile(mr, col, half, k, a, lda, p, ldp, c, ldc, n, add);                            \
 	}
-#define TILES(kind, col)                                                                           \
-	TILE(1, kind, col) TILE(2, kind, col) TILE(3, kind, col) TILE(4, kind, col)
-TILES(row, false)
-TILES(col, true)
-#if !defined(__AVX512F__) && !defined(__AVX2__)
-#define TABLE(kind) {tile_##kind##1, tile_##kind##2, tile_##kind##3, tile_##kind##4}
+#define TILES_4(kind, col, half)                                                                   \
+	TILE(1, kind, col, half) TILE(2, kind, col, half) TILE(3, kind, col, half)                 \
+	TILE(4, kind, col, half)
+#define TILES_6(kind, col, half)                                                                   \
+	TILES_4(kind, col, half) TILE(5, kind, col, half) TILE(6, kind, col, half)
+#define TILES_14(kind, col, half)                                                                  \
+	TILES_6(kind, col, half) TILE(7, kind, col, half) TILE(8, kind, col, half)                 \
+	TILE(9, kind, col, half) TILE(10, kind, col, half) TILE(11, kind, col, half)               \
+	TILE(12, kind, col, half) TILE(13, kind, col, half) TILE(14, kind, col, half)
+#define TABLE_4(kind) tile_##kind##1, tile_##kind##2, tile_##kind##3, tile_##kind##4
+#define TABLE_6(kind) TABLE_4(kind), tile_##kind##5, tile_##kind##6
+#define TABLE_14(kind)                                                                             \
+	TABLE_6(kind), tile_##kind##7, tile_##kind##8, tile_##kind##9, tile_##kind##10,            \
+	tile_##kind##11, tile_##kind##12, tile_##kind##13, tile_##kind##14
+#if defined(__AVX512F__)
+#define TILES TILES_14
+#define TABLE TABLE_14
+#elif defined(__AVX2__)
+#define TILES TILES_6
+#define TABLE TABLE_6
 #else
-TILE(5, row, false) TILE(6, row, false)
-TILE(5, col, true) TILE(6, col, true)
-#if !defined(__AVX512F__)
-#define TABLE(kind)                                                                                \
-	{tile_##kind##1, tile_##kind##2, tile_##kind##3, tile_##kind##4, tile_##kind##5,           \
-	 tile_##kind##6}
-#else
-TILE(7, row, false) TILE(8, row, false) TILE(9, row, false) TILE(10, row, false)
-TILE(11, row, false) TILE(12, row, false) TILE(13, row, false) TILE(14, row, false)
-TILE(7, col, true) TILE(8, col, true) TILE(9, col, true) TILE(10, col, true)
-TILE(11, col, true) TILE(12, col, true) TILE(13, col, true) TILE(14, col, true)
-#define TABLE(kind)                                                                                \
-	{tile_##kind##1, tile_##kind##2, tile_##kind##3, tile_##kind##4, tile_##kind##5,           \
-	 tile_##kind##6, tile_##kind##7, tile_##kind##8, tile_##kind##9, tile_##kind##10,          \
-	 tile_##kind##11, tile_##kind##12, tile_##kind##13, tile_##kind##14}
+#define TILES TILES_4
+#define TABLE TABLE_4
 #endif
-#endif
+TILES(row, false, false)
+TILES(col, true, false)
+TILES(half_row, false, true)
+TILES(half_col, true, true)
 /* clang-format on */
 typedef void tile_fn(long k, const float *a, long lda, const float *p, long ldp, float *c, long ldc,
 		     long n, bool add);
-static tile_fn *const tile_row[MR] = TABLE(row), *const tile_col[MR] = TABLE(col);
+/* By whether A is stored by columns, and by whether half a panel is enough. */
+static tile_fn *const tiles[2][2][MR] = {{{TABLE(row)}, {TABLE(half_row)}},
+					 {{TABLE(col)}, {TABLE(half_col)}}};
 
 /* All rows against one panel; row i of A, i a multiple of MR, starts at A + i step. */
 static void
 strip(bool col, long m, long k, const float *a, long lda, long step, const float *p, long ldp,
       float *c, long ldc, long n, bool add)
 {
-	tile_fn *const *f = col ? tile_col : tile_row;
+	tile_fn *const *f = tiles[col][n <= VL];
 	long i = 0;
 
 	for (; i + MR <= m; i += MR)
