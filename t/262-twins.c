@@ -247,27 +247,17 @@ loss_at(struct ref *r, double *w, double at)
 	return loss;
 }
 
-/* After births, deaths and a parting: losses and gradients beside the reference. */
+/* Losses and layer 0's gradients beside the reference. */
 static void
-gradients(enum router router)
+beside_reference(struct param *p)
 {
 	const struct net_how how = {.temperature = 0.5f, .aux = {0.3f, 0.02f, 0.1f}, .scale = 1};
-	struct param *p = make(router, ACT_SWIGLU);
 	struct rng r = rng_at(9, RNG_TEST, 0, 0);
-	struct ref *ref;
-	struct net *n;
+	struct net *n = pass(p, true);
+	struct ref *ref = ref_new(p, TOKENS);
 	double worst = 0;
 	long checked = 0;
 
-	divide(p, 0, 5, 1, 0.5);
-	divide(p, 0, 7, 2, 0);
-	kill(p, 0, 0);
-	divide(p, 1, 4, 4, 0.1);
-	pool_part(p, 0.97);
-	ok(p->layer[0].expert[2]->twin == 7 && p->layer[0].expert[1]->twin == -1,
-	   "one pair has parted");
-	n = pass(p, true);
-	ref = ref_new(p, TOKENS);
 	is_real(ref_loss(ref, &how, BATCH, SEQ, in, out, true) -
 			ref_loss(ref, &how, BATCH, SEQ, in, out, false),
 		0, 0, "the reference chooses the same again");
@@ -295,10 +285,26 @@ gradients(enum router router)
 			checked++;
 		}
 	}
-	ok(checked > 40, "%ld coordinates", checked);
+	ok(checked > 15, "%ld coordinates", checked);
 	is_real(worst, 0, 3e-3, "gradients");
 	net_free(n);
 	ref_free(ref);
+}
+
+/* After births, deaths and a parting. */
+static void
+gradients(enum router router)
+{
+	struct param *p = make(router, ACT_SWIGLU);
+
+	divide(p, 0, 5, 1, 0.5);
+	divide(p, 0, 7, 2, 0);
+	kill(p, 0, 0);
+	divide(p, 1, 4, 4, 0.1);
+	pool_part(p, 0.97);
+	ok(p->layer[0].expert[2]->twin == 7 && p->layer[0].expert[1]->twin == -1,
+	   "one pair has parted");
+	beside_reference(p);
 	param_free(p);
 }
 
@@ -320,6 +326,19 @@ resident(void)
 	return here * 4;
 }
 
+/* Experts in all slots from the third on, whose memory is in use. */
+static void
+fill_slots(struct param *p, int slots)
+{
+	for (int e = 2; e < slots; e++) {
+		struct policy_event v = policy_event(30, 0, e, POLICY_BIRTH, "test");
+		v.parent = 0;
+		v.origin = POLICY_MUTANT;
+		apply(p, v);
+		memset(p->layer[0].expert[e]->block, 1, p->layer[0].expert[e]->bytes);
+	}
+}
+
 static void
 memory(void)
 {
@@ -333,7 +352,7 @@ memory(void)
 			  .tied = true};
 	const int slots = 200, wide = 512;
 	struct param *p;
-	long before, with, after;
+	long before;
 
 	shape_set(&s, 1, &slots, 1, &wide);
 	for (int e = 2; e < slots; e++)
@@ -342,18 +361,15 @@ memory(void)
 	for (int i = 0; i < 2; i++)
 		param_each(p, fill, (struct rng[]){rng_at(1, RNG_TEST, 0, 0)});
 	before = resident();
-	for (int e = 2; e < slots; e++) {
-		struct policy_event v = policy_event(30, 0, e, POLICY_BIRTH, "test");
-		v.parent = 0;
-		v.origin = POLICY_MUTANT;
-		apply(p, v);
-		memset(p->layer[0].expert[e]->block, 1, p->layer[0].expert[e]->bytes);
-	}
-	with = resident();
-	for (int e = 2; e < slots; e++)
-		kill(p, 0, e);
-	after = resident();
-	if (before) {
+	for (int round = 0; round < 6; round++) {
+		long with, after;
+		fill_slots(p, slots);
+		with = resident();
+		for (int e = 2; e < slots; e++)
+			kill(p, 0, e);
+		after = resident();
+		if (!before)
+			continue;
 		/* 198 experts of 4 * 2 * 64 * 512 floats are 207,618,048 bytes */
 		ok(with - before > 195000, "198 experts take 198 MiB: %ld KiB", with - before);
 		ok(after - before < 2000, "which the system has back: %ld KiB", after - before);
@@ -397,6 +413,7 @@ long_life(void)
 	is_long(p->next_id, 2 * FOUNDERS + born, "no number twice");
 	ok(fits, "the router always fits");
 	ok(finite, "and the model computes");
+	beside_reference(p);
 	param_free(p);
 }
 

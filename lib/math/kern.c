@@ -25,9 +25,9 @@ round_up(long n, long to)
 }
 
 /*
- * C[mr, n] (+)= A[mr, k] P[k, NR], n <= NR.  mr, col and half are constants after inlining.  col: A
- * is stored k by k (A[k * lda + i]), else row by row.  half: n <= VL, and the other half of a row of
- * P is left alone.
+ * C[mr, n] (+)= A[mr, k] P[k, NR], n <= NR.  mr, col and half are constants after inlining.
+ * col: A is stored k by k (A[k * lda + i]), else row by row.  half: n <= VL, and the other half of
+ * a row of P is left alone.
  */
 ALWAYS void
 tile(const int mr, const bool col, const bool half, long k, const float *a, long lda,

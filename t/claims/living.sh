@@ -10,7 +10,7 @@ T=$(mktemp -d "${TMPDIR:-/tmp}/moe-claims.XXXXXX")
 trap 'rm -rf "$T"' EXIT
 trap 'exit 1' HUP INT TERM
 . "$(dirname "$0")/columns.sh"
-steps=$(recipe steps)
+steps=$(recipe steps) census=$(tail -n 1 "$run/layers.csv" | cut -d, -f1)
 
 # Losses: held out, at the end; of the last 200 batches; of the batches 50 to 250 after the first
 # escape of FIRST, until which all of its siblings are the same run.
@@ -26,15 +26,15 @@ columns "$run/loss.csv" step loss val_loss | awk -v at="$at" -v steps="$steps" '
 		for (s = at + 51; s <= at + 250; s++) after += loss[s] / 200
 		print "after_escape", "-", after
 	}' | rows
-columns "$run/experts.csv" step layer | awk -v steps="$steps" '
-	{ n[$1]++ }
-	END { for (s in n) most = n[s] > most ? n[s] : most
-		print "experts", "-", n[steps]; print "most", "-", most }' | rows
+columns "$run/experts.csv" step layer | awk '
+	{ n[$1]++; last = $1; most = n[$1] > most ? n[$1] : most }
+	END { print "experts", "-", n[last]; print "most", "-", most }' | rows
 [ "$(recipe lifecycle)" = living ] || life=none
 
 # Births and deaths, and whether they are the growth: founders + births - deaths - experts.
-columns "$run/events.csv" step layer event cause |
-	awk -v founders="$(($(recipe experts) * $(recipe layers)))" '
+founders=$(recipe experts | awk -F, -v layers="$(recipe layers)" '
+	{ for (i = 1; i <= NF; i++) n += $i; print (NF == 1 ? n * layers : n) }')
+columns "$run/events.csv" step layer event cause | awk -v founders="$founders" '
 	$3 == "birth" { births++; if ($4 == "phi") relief++ }
 	$3 == "death" { deaths++ }
 	$3 == "escape" { escapes++ }
@@ -79,11 +79,11 @@ fi
 # Phi and what the removal of an expert costs at the end, nats per token that it would have had: the
 # mean over the experts at the quartiles of demand in each layer.
 columns "$run/layers.csv" step phi_diversity phi_product phi_distance phi_integration |
-	awk -v steps="$steps" '$1 == steps { n++; for (i = 2; i <= 5; i++) sum[i] += $i }
+	awk -v last="$census" '$1 == last { n++; for (i = 2; i <= 5; i++) sum[i] += $i }
 	END { split("- diversity product distance integration", name, " ")
 		for (i = 2; i <= 5; i++) print name[i], "-", sum[i] / n }' | rows
 columns "$run/experts.csv" step layer slot demand |
-	awk -v steps="$steps" '$1 == steps { print $2, $3, $4 }' | sort -k1,1n -k3,3g -k2,2n |
+	awk -v last="$census" '$1 == last { print $2, $3, $4 }' | sort -k1,1n -k3,3g -k2,2n |
 	awk '{ n[$1]++; line[$1, n[$1]] = $0 }
 	END { for (l in n) for (q = 1; q <= 3; q++) print line[l, int(n[l] * q / 4) + 1] }' \
 	>"$T/removed"
