@@ -226,7 +226,7 @@ near(const struct life *l, FILE *out)
 		const struct nearby_layer *layer = &l->keys.layer[k];
 		for (int i = 0; i < layer->n; i++) {
 			const int other = layer->near[i];
-			if (other < 0 || (layer->near[other] == i && other < i))
+			if (other < 0 || (other < i && layer->near[other] == i))
 				continue;
 			fprintf(out, "%s[%d,%ld,%ld,", any ? "," : "", k, layer->id[i],
 				layer->id[other]);
