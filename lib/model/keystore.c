@@ -57,9 +57,8 @@ weigh(void *arg, long task, int worker)
 	memset(mass, 0, (size_t)p->experts * sizeof *mass);
 	for (long t = from; t < to; t++) {
 		float *gate = p->gate + t * k, u[k];
-		for (int j = 0; j < k; j++)
-			u[j] = p->score[t * k + j] * w->scale;
-		memcpy(gate, u, sizeof u);
+		kern->scale(k, w->scale, p->score + t * k, u);
+		kern->scale(k, w->scale, p->score + t * k, gate);
 		p->lse[t] = kern->softmax(k, gate);
 		p->entropy[t] = p->lse[t] - kern->dot(k, gate, u);
 		for (int j = 0; j < k && isnan(p->length[t]); j++)

@@ -294,21 +294,21 @@ check_keys(const struct recipe *r)
 	const struct {
 		const char *name;
 		bool given;
-	} not [] = {{"load-balance", r->load_balance > 0},
-		    {"z-loss", r->z_loss > 0},
-		    {"entropy", r->entropy > 0},
-		    {"balance", r->balance > 0},
-		    {"oracle", r->oracle > 0},
-		    {"ortho", r->ortho > 0},
-		    {"bias-rate", r->bias_rate > 0},
-		    {"random-warmup", r->random_warmup > 0},
-		    {"router-noise", r->router_noise > 0},
-		    {"lifecycle", r->lifecycle > 0},
-		    {"at-shift", r->prune.kind > 0}};
+	} other[] = {{"load-balance", r->load_balance > 0},
+		     {"z-loss", r->z_loss > 0},
+		     {"entropy", r->entropy > 0},
+		     {"balance", r->balance > 0},
+		     {"oracle", r->oracle > 0},
+		     {"ortho", r->ortho > 0},
+		     {"bias-rate", r->bias_rate > 0},
+		     {"random-warmup", r->random_warmup > 0},
+		     {"router-noise", r->router_noise > 0},
+		     {"lifecycle", r->lifecycle > 0},
+		     {"at-shift", r->prune.kind > 0}};
 
-	for (size_t i = 0; i < sizeof not / sizeof *not ; i++)
-		if (not [i].given)
-			return err_set("--%s does not go with --router keystore", not [i].name);
+	for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+		if (other[i].given)
+			return err_set("--%s does not go with --router keystore", other[i].name);
 	return 0;
 }
 
