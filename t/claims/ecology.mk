@@ -1,6 +1,6 @@
 # The ecology's claims, tested: `make claims-ecology` in the project's root, see moe-claims(7).
 # Variables: IMAGES (sets of images), TEXT GPT2 (WikiText-2, GPT-2's tables), CLAIMS_DIR, SEEDS,
-# SIZE=full (five times as many steps, WRN-16-2: a night).
+# SIZE=full (five times as many steps, WRN-16-2).
 
 B ?= bin
 CLAIMS_DIR ?= $(B)/claims/ecology
