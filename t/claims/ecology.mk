@@ -174,10 +174,10 @@ $(foreach v,$(SPOKEN) lm-over,$(eval MOE_OPTIONS.$v += --val $S/lm-test.tok)$(ev
 # A thirtieth of that text, again and again: trained past the least loss of validation.
 MOE_DATA.lm-over = $S/over-train.tok
 # GPT-2's tokens.
-MOE_OPTIONS.lm-gpt2 = $(lm_base) --random-warmup 45 --temperature 3:0.3:90 --census-every 30 \
-	--val-every 300 --val $S/gpt2-test.tok
+MOE_OPTIONS.lm-gpt2 = $(lm_base) --random-warmup 30 --temperature 3:0.3:60 --census-every 20 \
+	--val-every 200 --val $S/gpt2-test.tok
 MOE_DATA.lm-gpt2 = $S/gpt2-train.tok
-MOE_STEPS.lm-gpt2 = 300
+MOE_STEPS.lm-gpt2 = 200
 SPEECH = $(SPOKEN) lm-over lm-gpt2
 
 MOE_VARIANTS ?= $(ENCODERS) $(ROUTED) $(LOWERED) $(WHOLE) $(SPEECH)
