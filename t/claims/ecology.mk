@@ -259,11 +259,11 @@ $D/unigram-%.csv: $S/train.txt $S/test.txt $S/own.bpe
 		!test { count[$$1]++; all++ } \
 		test { sum -= log((count[$$1] + 1) / (all + V)); n++ } \
 		END { printf "%s,1,unigram,,%.9g\n", v, exp(sum / n) }' >$@
-# How far apart the seeds of a setting end, two by two.
+# How far apart the seeds of a setting end, two by two: at most as many pairs as seeds.
 fours = $(call runs_of,t200-four)
 $D/pairs.csv: $(fours)
 	@: >$@; [ $(words $(fours)) -lt 2 ] || moe-ecology compare --tiers 4,4,4,4 --stats - -o /dev/null \
-		$(fours:/ckpt.safetensors=) | awk -F, 'NR > 1 { \
+		$(fours:/ckpt.safetensors=) | awk -F, 'NR > 1 && NR <= $(words $(fours)) + 1 { \
 		printf "t200-four,%d,pair_accuracy,,%.9g\n", NR - 1, $$4 < 0 ? -$$4 : $$4; \
 		printf "t200-four,%d,pair_tiers,,%.9g\n", NR - 1, $$5; \
 		printf "t200-four,%d,pair_sorted,,%.9g\n", NR - 1, $$6 }' >$@
