@@ -31,12 +31,15 @@ columns "$run/experts.csv" step layer | awk '
 	END { print "experts", "-", n[last]; print "most", "-", most }' | rows
 [ "$(recipe lifecycle)" = living ] || life=none
 
-# Births and deaths, and whether they are the growth: founders + births - deaths - experts.
+# Births and deaths, and who is left by them at the last census, which shows who lived before the
+# events of its step.
 founders=$(recipe experts | awk -F, -v layers="$(recipe layers)" '
 	{ for (i = 1; i <= NF; i++) n += $i; print (NF == 1 ? n * layers : n) }')
-columns "$run/events.csv" step layer event cause | awk -v founders="$founders" '
+columns "$run/events.csv" step layer event cause |
+	awk -v left="$founders" -v last="$census" '
 	$3 == "birth" { births++; if ($4 == "phi") relief++ }
 	$3 == "death" { deaths++ }
+	$1 < last { left += ($3 == "birth") - ($3 == "death") }
 	$3 == "escape" { escapes++ }
 	($3 == "birth" || $3 == "death") && !(($1, $2) in seen) { seen[$1, $2]; rebuilds++ }
 	END {
@@ -45,7 +48,7 @@ columns "$run/events.csv" step layer event cause | awk -v founders="$founders" '
 		print "phi_births", "-", relief + 0
 		print "escapes", "-", escapes + 0
 		print "rebuilds", "-", rebuilds + 0
-		print "left", "-", founders + births - deaths
+		print "left", "-", left
 	}' | rows
 
 # Of each mitosis, the demand of parent and child at the check after it, beside the parent's at the
