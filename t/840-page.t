@@ -70,6 +70,11 @@ is "$(tr '>' '\n' <one.html | grep -c '</script')" "$(tr '>' '\n' <one.html | gr
 	"no name ends a script"
 ok "the recipe is there" grep -q '&lt;i&gt;&amp;&quot;x&quot;' one.html
 ok "a table's verdicts" grep -q '<td class="no">not reproduced</td>' one.html
+mkdir market && cp claims.csv market/verdicts.csv
+moe-view -o verdicts.html --table market/verdicts.csv run-1
+is "$(grep -c '<h2>Verdicts: market</h2>' verdicts.html) $(grep -c '>Verdicts: market</a>' \
+	verdicts.html)" "1 1" "verdicts are headed by what they are about"
+is "$(grep -c 'Up to step' one.html)" 0 "a page that stays has no time of its own"
 is "$(grep -c 'class="differs"' three.html)" 1 "what differs in the recipes is marked"
 is "$(grep -o '<script src\|rel="style\|@import\|url(\|https\?://[a-z]*' one.html | sort -u)" \
 	"http://www" "nothing is loaded: the only address names SVG"

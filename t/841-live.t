@@ -144,6 +144,7 @@ is "$(get /)" 200 "the page"
 ok "is the live one" grep -q '<body data-live>' answer
 ok "and may not be framed" grep -qi "frame-ancestors 'none'" answer
 is "$(get /figures)" 200 "the figures"
+ok "say up to when they tell" grep -q '<p class="note">Up to step [1-9][0-9]*\.</p>' answer
 ok "are those of the run" grep -q 'id="story"' answer
 is "$(status 'HEAD / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n')" 200 "HEAD"
 for path in /nothing /../run/loss.csv /%2e%2e/run/loss.csv //etc/passwd /run/loss.csv \

@@ -229,7 +229,7 @@ It learnt for 120 of 200 steps, from a, then b (after step 40), then a (after st
 The training loss went from 3.95 to 0.95 nats per token (mean of the last 20 steps).
 At step 40 the text became b: the loss went from 2.54 to 3.00.
 At step 80 the text became a: the loss went from 3.00 to 3.70. When it was left, the loss
-was 2.54; it was reached again after 20 steps, when it first took 35.
+was 2.54; it was reached again after 20 steps; the first time it had taken 35.
 There were 4 experts in 1 layer at first, 4 so far.
 2 times an expert died and a newborn took its place: 1 in a, 1 in b, 0 in a.
 Of the 2 newborn 2 lived on.
@@ -239,6 +239,31 @@ of the tokens. Expert 4 of layer 0 was idlest, with 0.40 of a fair share.
 END
 same got want "the story"
 diff want got | sed 's/^/# /' >&2
+
+# said PATTERN RUN: the line of a run's story that matches
+said() {
+	moe-view -o said.html "$2"
+	sed -n '/id="story"/,/<\/section>/p' said.html | sed 's/<[^>]*>//g' | grep "$1"
+}
+make_idle idle
+is "$(said unused idle)" "Most experts went unused: at the last census 11 of 16 served less than a \
+quarter of a fair share of the tokens, and 8 of them none; 1 to 3 of 8 in each layer had a fair \
+share or more." "who is idle"
+is "$(said unused back)" "" "and nobody where most are not"
+is "$(said 'There were' idle)" "There were 16 experts in 2 layers at the first census, 16 at the \
+last census." "without events the census counts"
+idle_events >idle/events.csv
+is "$(said 'There were' idle)" "There were 16 experts in 2 layers at first, 17 in the end." \
+	"events count on: 16 and 2 less 1"
+sed -i '/^20,1,7,/d' idle/events.csv idle/experts.csv
+is "$(said 'There were' idle)" "There were 16 experts in 2 layers at the first census, 15 at the \
+last census." "events that do not tell of all are not added up"
+
+mkdir zero
+printf 'step,loss,load_balance_weighted,z_weighted,lr\n1,3,0,0,1\n2,2,0,0,1\n' >zero/loss.csv
+moe-view -o zero.html zero
+ok "terms that are zero are named apart" \
+	grep -q 'Zero throughout: load balance, weighted; z loss, weighted\.' zero.html
 
 # --- many points: honest means ---
 mkdir long

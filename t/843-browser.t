@@ -114,8 +114,9 @@ for (const theme of ["light", "dark"]) {
 	need(theme, 4.5, ["accent", "yes", "no", "open", "d0", "d1", ...series], ["bg"]);
 	need(theme, 4.5, ["bg"], ["accent", "ink"]);
 	need(theme, 3, [...series, "d0", "d1", "d2"], bands);
-	need(theme, 3, ["focus", "ring", "d2", "d4", "healthy", "starved", "newborn"], ["bg"]);
-	need(theme, 4.5, ["#12151a"], ["healthy", "over", "starved", "newborn"]);
+	need(theme, 3, ["focus", "ring", "d2", "d4"], ["bg"]);
+	need(theme, 3, ["healthy", "starved", "unfit", "newborn"], ["bg"]);
+	need(theme, 4.5, ["#12151a"], ["healthy", "over", "starved", "unfit", "newborn"]);
 	out.push(`${theme}: ${ratio("bg", "ink") > 10 ? "black and white" : "grey"}`);
 }
 out.push(pairs > 100 ? "many pairs" : `${pairs} pairs`);
@@ -159,6 +160,13 @@ for (const kind of ["flow", "web", "map"]) {
 	}
 	out.push(kind, ...[...heard].sort());
 }
+END
+
+cat >count.js <<'END'
+out.push(["living", "births", "deaths"].map(n => $(`[data-tile=${n}]`).textContent).join(" "));
+$("#scrub").value = 0;
+$("#scrub").dispatchEvent(new Event("input"));
+out.push(["living", "births", "deaths"].map(n => $(`[data-tile=${n}]`).textContent).join(" "));
 END
 
 cat >keys <<'END'
@@ -208,6 +216,12 @@ told want "on a phone, dark as its owner prefers"
 act ties.html 'ties.js reach.js' --window-size=500,844 >got
 { cat values reach; echo block none; } >want
 told want "flows, pairs and maps tell their values, and fit"
+make_idle idle
+idle_events >idle/events.csv
+moe-view -o idle.html idle
+act idle.html count.js >got
+printf '%s\n' '17 2 1' '16 0 0' >want
+told want "founders and births less deaths are who lives"
 
 # What the page may not do: its own policy refuses it, and the console tells.
 sed 's|<main>|<img src="http://elsewhere.invalid/x">&|' run.html >loose.html

@@ -30,6 +30,30 @@ make_run() {
 	END
 	printf 'step,layer,gini\n20,0,0.25\n20,1,0.5\n40,0,0.125\n40,1,0\n' >"$1/layers.csv"
 }
+# make_idle NAME
+# Eight experts in each of two layers, most of them idle.
+make_idle() {
+	mkdir -p "$1"
+	awk 'BEGIN {
+		print "step,layer,slot,expert,parent,born,demand"
+		for (i = 10; i <= 20; i += 10)
+			for (k = 0; k < 16; k++) {
+				e = k % 8
+				few = e < 3 ? 0.3 : e == 3 ? 0.1 : e == 4 ? 0 : 0.001
+				printf "%d,%d,%d,%d,-1,0,%g\n", i, (k > 7), e, k, \
+					(k > 7) ? few : (e == 0)
+			}
+	}' >"$1/experts.csv"
+}
+# idle_events: its last census comes before what its step brings: two are born, one dies
+idle_events() {
+	cat <<-'END'
+		step,layer,slot,event,expert,parent,value,threshold,cause
+		20,0,8,birth,16,0,,,split
+		20,0,9,birth,17,0,,,split
+		20,1,7,death,15,,,,starved
+	END
+}
 # script PAGE ID: the JSON that stands in the element of this id, or behind it
 script() {
 	perl -0777 -ne 'BEGIN { $id = shift @ARGV }

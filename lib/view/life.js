@@ -37,12 +37,11 @@ const state = (row, frame) => {
 const color = {};
 const colors = () => {
 	const probe = document.body.appendChild(make("i"));
-	for (const k of ["healthy", "over", "starved", "newborn", "ring", "ink", "soft", "line", "bg", "s0", "s1",
+	for (const k of ["healthy", "over", "starved", "unfit", "newborn", "ring", "ink", "soft", "line", "bg", "s0", "s1",
 		"b1", "b2", "b3", "b4"]) {
 		probe.style.color = `var(--${k})`;
 		color[k] = getComputedStyle(probe).color;
 	}
-	color.unfit = color.starved;
 	probe.remove();
 };
 
@@ -52,7 +51,8 @@ const legend = () => {
 		over: ["over", d.limits ? `overloaded: vitality above ${number(d.limits[1])}` :
 			"overloaded: more than 2 fair shares"],
 		starved: ["starved", d.limits ? `starved: vitality below ${number(d.limits[0])}` :
-			"starved: less than ¼ fair share; or unfit: below the threshold"],
+			"starved: less than ¼ fair share"],
+		...(d.value && !d.limits ? {unfit: ["unfit", `unfit: ${d.value} below the threshold`]} : {}),
 		newborn: ["newborn", `newborn: younger than ${number(d.grace)} steps`],
 	};
 	$("#states").replaceChildren(...Object.values(say).map(([k, text]) => {
@@ -298,7 +298,7 @@ const tile = (name, value) => {
 	t.textContent = value;
 	if (name === "phi") t.parentNode.hidden = value === "";
 };
-const short = v => v == null ? "" : String(+v.toPrecision(4));
+const short = v => v == null ? "" : v.toPrecision(4);
 
 /* Births, deaths and replacements up to each event. */
 let sums = [[0, 0, 0]];
@@ -308,6 +308,28 @@ const add_up = () => {
 		sums.push([b + birth, k + (e[EVENT] === "death" || e[EVENT] === "merge"),
 			r + (birth && e[CAUSE] === "replace")]);
 	}
+};
+
+/*
+ * Who lives after n events: the founders, and what has been born less what has died.  Where events
+ * do not tell of all who came and went, the census alone: it is taken before what its step brings.
+ */
+let founders = 0, founded = -1;
+const count_living = (f, n) => {
+	if (!f) return 0;
+	const of = i => d.events[i][STEP], known = upto(d.events.length, d.frames[0].step, of);
+	if (founded !== known) {
+		const ids = new Set(d.frames[0].rows.map(r => key(r[LAYER], r[ID])));
+		for (const e of d.events.slice(0, known))
+			if (e[EVENT] === "death" || e[EVENT] === "merge") ids.add(key(e[1], e[4]));
+		for (const e of d.events.slice(0, known))
+			if (e[EVENT] === "birth") ids.delete(key(e[1], e[4]));
+		founders = ids.size;
+		founded = known;
+	}
+	const after = i => founders + sums[i][0] - sums[i][1];
+	const agrees = step => after(upto(d.events.length, step, of)) === f.rows.length;
+	return agrees(f.step) || agrees(f.step - .5) ? after(n) : f.rows.length;
 };
 
 const told = e => {
@@ -342,7 +364,7 @@ const draw = () => {
 	const known = upto(d.loss.length, step, i => d.loss[i][0]);
 	tile("step", step);
 	tile("loss", known ? short(d.loss[known - 1][1]) : "");
-	tile("living", f?.rows.length ?? 0);
+	tile("living", count_living(f, n));
 	["births", "deaths", "replaced"].forEach((name, i) => tile(name, sums[n][i]));
 	tile("phi", short(f?.phi));
 	draw_log(n);
@@ -517,6 +539,7 @@ const begin = all => {
 	slots = new Map();
 	plan = null;
 	sums = [[0, 0, 0]];
+	founded = -1;
 	logged = "";
 	/* With many parents' lines nothing else would be seen. */
 	if (!links.dataset.chosen) links.value = d.near?.links.length ? "near" : "up";

@@ -122,11 +122,13 @@ put_notes(const struct plot_runs *r, FILE *out)
 }
 
 static void
-put_story(const struct plot_runs *r, FILE *out)
+put_story(const struct plot_runs *r, bool live, FILE *out)
 {
 	if (!r->n)
 		return;
 	fputs("<section id=\"story\"><h2>What happened</h2>\n", out);
+	if (live)
+		fprintf(out, "<p class=\"note\">Up to step %.0f.</p>\n", r->life[0].last);
 	story_lede(r, out);
 	if (r->n > 1) {
 		story_table(r, out);
@@ -144,7 +146,7 @@ page_part(const struct plot_runs *r, FILE *out)
 {
 	struct figure **f = make_figures(r);
 
-	put_story(r, out);
+	put_story(r, true, out);
 	put_figures(f, out);
 	drop_figures(f);
 }
@@ -240,8 +242,8 @@ put_list(const struct plot_runs *r, list_of *of, const char *id, const char *tit
 		return;
 	fprintf(out,
 		"<section id=\"%s\"><h2>%s</h2>\n<div class=\"scroll\" tabindex=\"0\" "
-		"role=\"region\" aria-label=\"%s\"><table class=\"options\">\n",
-		id, title, title);
+		"role=\"region\" aria-label=\"%s\"><table class=\"options%s\">\n",
+		id, title, title, r->n == 1 ? " one" : "");
 	if (r->n > 1) {
 		fputs("<thead><tr><td></td>", out);
 		for (int i = 0; i < r->n; i++)
@@ -342,6 +344,21 @@ last_two(const char *path)
 	return s;
 }
 
+/* Of verdicts, what they are about: the directory that they are in. */
+static void
+put_title(const char *path, FILE *out)
+{
+	const char *s = last_two(path), *slash = strchr(s, '/');
+
+	if (!slash || strcmp(slash, "/verdicts.csv")) {
+		escape_into(out, "", s, "");
+		return;
+	}
+	char *about = mem_text("%.*s", (int)(slash - s), s);
+	escape_into(out, "Verdicts: ", about, "");
+	free(about);
+}
+
 static int
 put_table(const struct page_table *p, int number, FILE *out)
 {
@@ -358,8 +375,9 @@ put_table(const struct page_table *p, int number, FILE *out)
 	r = body ? put_rows(t, &v, body) : err_set("%s: no memory", p->name);
 	if (body)
 		fclose(body);
-	fprintf(out, "<section class=\"table\" id=\"table-%d\">", number);
-	escape_into(out, "<h2>", last_two(p->name), "</h2>\n");
+	fprintf(out, "<section class=\"table\" id=\"table-%d\"><h2>", number);
+	put_title(p->name, out);
+	fputs("</h2>\n", out);
 	put_verdicts(&v, out);
 	fprintf(out,
 		"<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\">"
@@ -473,7 +491,8 @@ put_header(const struct page *p, struct figure *const *f, FILE *out)
 		fputs("<a href=\"#story\">What happened</a>", out);
 	for (int i = 0; i < p->tables; i++) {
 		fprintf(out, "<a href=\"#table-%d\">", i);
-		escape_into(out, "", last_two(p->table[i].name), "</a>");
+		put_title(p->table[i].name, out);
+		fputs("</a>", out);
 	}
 	if (!p->live && p->runs->n && p->runs->life[0].times)
 		fputs("<a href=\"#life\">The experts at work</a>", out);
@@ -499,7 +518,7 @@ page_write(const struct page *p, FILE *out)
 	put_header(p, f, out);
 	if (p->live)
 		put_life(p, out);
-	put_story(p->runs, out);
+	put_story(p->runs, p->live, out);
 	for (int i = 0; i < p->tables && r == 0; i++)
 		r = put_table(&p->table[i], i, out);
 	if (!p->live)

@@ -298,7 +298,7 @@ add_panels(struct figure *f, const struct plot_runs *r, enum life_table t,
 			}
 		if (is_zero(p)) {
 			char *all =
-				mem_text("%s%s%s", zero ? zero : "", zero ? ", " : "", list[k][1]);
+				mem_text("%s%s%s", zero ? zero : "", zero ? "; " : "", list[k][1]);
 			free(zero);
 			zero = all;
 		}

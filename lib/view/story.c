@@ -1,7 +1,9 @@
 #include "view/story.h"
+#include "base/mem.h"
 #include "base/num.h"
 #include "view/escape.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { LAST_LOSS = 2, FIGURES = 7 };
@@ -60,13 +62,38 @@ living_at(const struct life *l, int time)
 	return n;
 }
 
+struct count {
+	int first, last;
+	bool told; /* by events, else by the first and the last census */
+};
+
+/*
+ * How many lived.  Events tell more than a census, which is taken before what its step brings; but
+ * only where they tell of all who came and went: then first + births - deaths = last.
+ */
+static struct count
+count_living(const struct life *l)
+{
+	const struct deeds d = deeds(l, -1, INFINITY);
+	int founders = 0, dead = 0;
+
+	for (int i = 0; i < l->experts; i++) {
+		founders += l->expert[i].born <= 0;
+		dead += l->expert[i].dead;
+	}
+	if (l->times && l->sheet[LIFE_EVENTS].columns && dead == d.deaths &&
+	    founders + d.births == l->experts)
+		return (struct count){founders, l->experts - dead, true};
+	return (struct count){living_at(l, 0), living_at(l, l->times - 1), false};
+}
+
 static struct figures
 figures_of(const struct life *l)
 {
 	const struct deeds d = deeds(l, -1, INFINITY);
 	struct figures f = {{l->last, mean_loss(l, -1, INFINITY, 1, false),
-			     mean_loss(l, -1, INFINITY, STORY_LAST, true),
-			     living_at(l, l->times - 1), d.births, d.deaths, d.replaced}};
+			     mean_loss(l, -1, INFINITY, STORY_LAST, true), count_living(l).last,
+			     d.births, d.deaths, d.replaced}};
 
 	if (!l->times)
 		f.v[3] = NAN;
@@ -267,7 +294,7 @@ tell_return(const struct life *l, const struct life_phase *was, const struct lif
 	else
 		fprintf(out, "it was reached again after <b>%.0f</b> steps", back - is->from);
 	if (back >= 0 && first >= 0)
-		fprintf(out, ", when it first took %.0f", first - was->from);
+		fprintf(out, "; the first time it had taken %.0f", first - was->from);
 	fputs(back < 0 ? "" : ".", out);
 }
 
@@ -310,15 +337,18 @@ static void
 tell_population(const struct life *l, FILE *out)
 {
 	const struct deeds d = deeds(l, -1, INFINITY);
-	const char *when = l->last < steps_planned(l) ? "so far" : "in the end";
+	const struct count n = count_living(l);
+	const char *when = !n.told			? "at the last census"
+			   : l->last < steps_planned(l) ? "so far"
+							: "in the end";
 	int survive = 0, born = 0;
 
 	if (l->times)
 		fprintf(out,
-			"<li>There were <b>%d</b> expert%s in %d layer%s at first, <b>%d</b> "
+			"<li>There were <b>%d</b> expert%s in %d layer%s at %s, <b>%d</b> "
 			"%s.</li>\n",
-			living_at(l, 0), several(living_at(l, 0)), l->census_layers,
-			several(l->census_layers), living_at(l, l->times - 1), when);
+			n.first, several(n.first), l->census_layers, several(l->census_layers),
+			n.told ? "first" : "the first census", n.last, when);
 	if (!l->sheet[LIFE_EVENTS].columns)
 		return;
 	if (!d.births && !d.deaths) {
@@ -337,6 +367,44 @@ tell_population(const struct life *l, FILE *out)
 			d.births - d.replaced == 1 ? " was" : "s were", d.deaths - d.replaced);
 	if (born)
 		fprintf(out, "<li>Of the %d newborn <b>%d</b> lived on.</li>\n", born, survive);
+}
+
+/* That most experts of the last census are as good as idle, if they are. */
+static void
+tell_unused(const struct life *l, FILE *out)
+{
+	const int last = l->times - 1, layers = last < 0 ? 0 : l->census_layers;
+	int *busy = mem_zero((size_t)layers + 1, sizeof *busy);
+	int idle = 0, none = 0, all = 0, least = 0, most = 0, seen = 0;
+	bool even = true;
+
+	for (long i = l->sheet[LIFE_EXPERTS].rows; layers && i-- > 0 && l->when[i] == last;) {
+		all += !isnan(l->load[i]);
+		none += l->load[i] == 0;
+		idle += l->load[i] < 0.25;
+		busy[l->expert[l->who[i]].layer] += l->load[i] >= 1;
+	}
+	for (int k = 0; k < layers; k++) {
+		if (!l->living[last * layers + k])
+			continue;
+		least = seen && least < busy[k] ? least : busy[k];
+		most = seen && most > busy[k] ? most : busy[k];
+		seen++;
+		even &= l->living[last * layers + k] == all / layers;
+	}
+	free(busy);
+	if (2 * idle <= all)
+		return;
+	fprintf(out,
+		"<li><b>Most experts went unused</b>: at the last census <b>%d</b> of %d served "
+		"less than a quarter of a fair share of the tokens",
+		idle, all);
+	if (none)
+		fprintf(out, ", and %d of them none", none);
+	fprintf(out, least == most ? "; %d" : "; %d to %d", least, most);
+	if (even)
+		fprintf(out, " of %d", all / layers);
+	fprintf(out, " in %s layer had a fair share or more.</li>\n", seen > 1 ? "each" : "the");
 }
 
 /* Who has the most descendants, and who is busiest and idlest at the end. */
@@ -386,6 +454,7 @@ story_tell(const struct life *l, FILE *out)
 	for (int i = 1; i < l->phases; i++)
 		tell_shift(l, i, out);
 	tell_population(l, out);
+	tell_unused(l, out);
 	tell_experts(l, out);
 }
 
