@@ -341,6 +341,26 @@ done
 sed 's/\(class="s0 line"[^>]* d="M[0-9.]* \)/\19/' one.html >bent.html
 ok "a point elsewhere would be found" test "$(perl drawn.pl <bent.html)" -gt 0
 
+# Both ends of each scale of y have a tick, so that what is drawn lies between two of them.
+cat >ends.pl <<'END'
+local $/;
+my ($n, $off) = (0, 0);
+for my $panel (<STDIN> =~ /(<g class="panel".*?(?=<g class="panel"|<\/svg>))/sg) {
+	my ($y, $h) = $panel =~ /data-box="\S+ (\S+) \S+ (\S+)"/;
+	next if $panel !~ /class="\S+ line"/;
+	for my $end ($y, $y + $h) {
+		my @at = grep { abs($_ - 4 - $end) < 0.11 }
+			$panel =~ /<text class="u"[^>]*? y="([\d.]+)" text-anchor="end"/g;
+		$n++;
+		$off++ if !@at;
+	}
+}
+print $n > 20 ? $off : "$n";
+END
+for page in one three tall; do
+	is "$(perl ends.pl <$page.html)" 0 "$page: ticks at both ends of y"
+done
+
 # --- traces, keys, maps: beside what other programs make of them ---
 words 4000 1 >text
 moe-train --dim 16 --layers 2 --heads 2 --hidden 16 --experts 4 --tiers 1,3 --seq 16 --batch 4 \

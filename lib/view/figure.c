@@ -241,9 +241,9 @@ span_of_series(const struct figure_series *s, double *lo, double *hi)
 }
 
 void
-figure_span(const struct figure_panel *p, double *lo, double *hi)
+figure_span(const struct figure_panel *p, int n, double *lo, double *hi)
 {
-	double tick;
+	double tick = 0, before;
 
 	*lo = p->lo;
 	*hi = p->hi;
@@ -262,12 +262,16 @@ figure_span(const struct figure_panel *p, double *lo, double *hi)
 		*lo -= room;
 		*hi += room > 0 ? room : 1;
 	}
-	/* A scale that is near zero anyway begins there, and ends at a tick. */
+	/* A scale that is near zero anyway begins there. */
 	if (*lo > 0 && *lo < 0.35 * *hi)
 		*lo = 0;
-	tick = figure_tick(*lo, *hi, 8, p->whole);
-	*lo = floor(*lo / tick + 1e-9) * tick;
-	*hi = ceil(*hi / tick - 1e-9) * tick;
+	/* Ends at ticks may be so far apart that the ticks are. */
+	do {
+		before = tick;
+		tick = figure_tick(*lo, *hi, n, p->whole);
+		*lo = floor(*lo / tick + 1e-9) * tick;
+		*hi = ceil(*hi / tick - 1e-9) * tick;
+	} while (tick > before);
 }
 
 double

@@ -117,8 +117,10 @@ void figure_note(struct figure *f, const char *fmt, ...) __attribute__((format(p
 /* What stands at a heat map's column. */
 double figure_column(const struct figure_heat *h, int column);
 
-/* Ends of y for a panel: as given, or what the series span. */
-void figure_span(const struct figure_panel *p, double *lo, double *hi);
+/*
+ * Ends of y for a panel: as given, or the ticks of an axis of n parts around what the series span.
+ */
+void figure_span(const struct figure_panel *p, int n, double *lo, double *hi);
 /*
  * A step of 1, 2 or 5 times a power of ten that cuts [lo, hi] into at most n parts; at least 1 for
  * counts.

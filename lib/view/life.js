@@ -52,7 +52,7 @@ const legend = () => {
 			"overloaded: more than 2 fair shares"],
 		starved: ["starved", d.limits ? `starved: vitality below ${number(d.limits[0])}` :
 			"starved: less than ¼ fair share"],
-		...(d.value && !d.limits ? {unfit: ["unfit", `unfit: ${d.value} below the threshold`]} : {}),
+		...(d.value && !d.limits ? {unfit: ["unfit", "unfit: fitness below the threshold"]} : {}),
 		newborn: ["newborn", `newborn: younger than ${number(d.grace)} steps`],
 	};
 	$("#states").replaceChildren(...Object.values(say).map(([k, text]) => {

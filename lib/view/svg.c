@@ -564,10 +564,17 @@ draw_names(const struct draw *d, const struct box *b, const struct figure_panel 
 		put_text(d, d->left - 6, at_y(b, i) + 4, "end", "u", p->tick[i]);
 }
 
+/* Into how many parts an axis of y is cut, at most. */
+static int
+parts(double height)
+{
+	return (int)fmax(height / 28, 3);
+}
+
 static void
 draw_ticks(const struct draw *d, const struct box *b, const struct figure_panel *p)
 {
-	const double tick = figure_tick(b->lo, b->hi, (int)fmax(b->height / 32, 2), p->whole);
+	const double tick = figure_tick(b->lo, b->hi, parts(b->height), p->whole);
 	char buf[NUM_TEXT];
 
 	for (double y = ceil(b->lo / tick - 1e-9) * tick; y <= b->hi + tick / 1e6; y += tick) {
@@ -888,7 +895,7 @@ draw_panel(const struct draw *d, int k, double top)
 	struct box b = {.top = top, .height = p->height, .down = p->down};
 	const double bottom = top + p->height;
 
-	figure_span(p, &b.lo, &b.hi);
+	figure_span(p, parts(p->height), &b.lo, &b.hi);
 	put_text(d, d->f->square ? d->left : 6, top - 10 - (k || !named(d->f) ? 0 : DOMAIN_ROW), "",
 		 "th", p->title);
 	if (!k)

@@ -244,10 +244,17 @@ draw_heat(const struct field *d, const struct figure_heat *h)
 		}
 }
 
+/* Into how many parts an axis of y is cut, at most. */
+static int
+parts(int lines)
+{
+	return lines < 6 ? 2 : lines / 3;
+}
+
 static void
 draw_scale(const struct field *d, const struct figure_panel *p)
 {
-	const double tick = figure_tick(d->lo, d->hi, (int)fmax(d->lines / 3, 2), p->whole);
+	const double tick = figure_tick(d->lo, d->hi, parts(d->lines), p->whole);
 	char buf[NUM_TEXT];
 
 	for (double y = ceil(d->lo / tick - 1e-9) * tick; y <= d->hi + tick / 1e6; y += tick) {
@@ -297,7 +304,7 @@ draw_panel(const struct figure *f, int k, int width, int lines, bool unicode, bo
 	struct canvas *c = canvas_new(width, lines + 1 + last, unicode, color);
 	struct field d = {.f = f, .c = c, .down = p->down, .lines = lines};
 
-	figure_span(p, &d.lo, &d.hi);
+	figure_span(p, parts(lines), &d.lo, &d.hi);
 	print(c, 0, 0, p->title);
 	if (!p->heat)
 		draw_shifts(&d);
