@@ -246,9 +246,9 @@ said() {
 	sed -n '/id="story"/,/<\/section>/p' said.html | sed 's/<[^>]*>//g' | grep "$1"
 }
 make_idle idle
-is "$(said unused idle)" "Most experts went unused: at the last census 11 of 16 served less than a \
-quarter of a fair share of the tokens, and 8 of them none; 1 to 3 of 8 in each layer had a fair \
-share or more." "who is idle"
+is "$(said unused idle)" "Most experts went nearly unused: at the last census 11 of 16 served less \
+than a quarter of a fair share of the tokens, and 8 of them none; 1 to 3 of 8 in each layer had a \
+fair share or more." "who is idle"
 is "$(said unused back)" "" "and nobody where most are not"
 is "$(said 'There were' idle)" "There were 16 experts in 2 layers at the first census, 16 at the \
 last census." "without events the census counts"

@@ -265,7 +265,7 @@ figure_span(const struct figure_panel *p, int n, double *lo, double *hi)
 	/* A scale that is near zero anyway begins there. */
 	if (*lo > 0 && *lo < 0.35 * *hi)
 		*lo = 0;
-	/* Ends at ticks may be so far apart that the ticks are. */
+	/* Rounding outwards to ticks may widen the scale so far that its ticks are coarser. */
 	do {
 		before = tick;
 		tick = figure_tick(*lo, *hi, n, p->whole);

@@ -396,8 +396,8 @@ tell_unused(const struct life *l, FILE *out)
 	if (2 * idle <= all)
 		return;
 	fprintf(out,
-		"<li><b>Most experts went unused</b>: at the last census <b>%d</b> of %d served "
-		"less than a quarter of a fair share of the tokens",
+		"<li><b>Most experts went nearly unused</b>: at the last census <b>%d</b> of %d "
+		"served less than a quarter of a fair share of the tokens",
 		idle, all);
 	if (none)
 		fprintf(out, ", and %d of them none", none);
