@@ -130,22 +130,15 @@ bench: all $(BENCHES)
 		for b in $(BENCH_SCRIPTS); do sh $$b || exit 1; done
 
 # Without -j as many runs at a time as there are processors.
-claims: claims-market claims-ecology claims-keystore claims-living claims-xslot
-	@PATH="$(abspath $(B)):$$PATH" sh t/claims/page.sh $(B)/claims
-claims-market: all
+CLAIMS = market ecology keystore living xslot
+CLAIMS_DIR ?= $(B)/claims
+export CLAIMS_DIR
+claims: $(CLAIMS:%=claims-%)
+	@PATH="$(abspath $(B)):$$PATH" sh t/claims/page.sh $(CLAIMS_DIR)
+$(CLAIMS:%=claims-%): claims-%: all
 	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) --no-print-directory \
-		-f t/claims/market.mk
-claims-ecology: all
-	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) --no-print-directory \
-		-f t/claims/ecology.mk
-claims-keystore: all
-	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) --no-print-directory \
-		-f t/claims/keystore.mk
-claims-living: all
-	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) --no-print-directory \
-		-f t/claims/living.mk
-claims-xslot: all $(B)/t/bench/xslot
-	@$(MAKE) --no-print-directory -f t/claims/xslot.mk
+		-f t/claims/$*.mk
+claims-xslot: $(B)/t/bench/xslot
 
 lint:
 	@for p in clang-format cppcheck mandoc; do command -v $$p >/dev/null || \
@@ -172,8 +165,8 @@ uninstall:
 clean:
 	rm -rf $(B)
 
-.PHONY: all deps demo check asan tsan check-threads fuzz fuzzers bench claims claims-market \
-	claims-ecology claims-keystore claims-living claims-xslot lint install uninstall clean force
+.PHONY: all deps demo check asan tsan check-threads fuzz fuzzers bench claims \
+	$(CLAIMS:%=claims-%) lint install uninstall clean force
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:

@@ -122,9 +122,9 @@ claims() {
 ok "runs" claims >"$T/shown"
 value() {
 	awk -F, -v v="$1" -v f="$2" -v p="$3" -v s="${4:-1}" \
-		'$1 == v && $2 == s && $3 == f && $4 == p { print $5 }' "$T/e/figures.csv"
+		'$1 == v && $2 == s && $3 == f && $4 == p { print $5 }' "$T/e/ecology/figures.csv"
 }
-run=$T/e/runs/c10-four/1
+run=$T/e/ecology/runs/c10-four/1
 is "$(value c10-four accuracy "")" "$(awk -F, 'END { print $9 }' "$run/loss.csv")" \
 	"accuracy is that of the last validation"
 is "$(value c10-four dead "")" "$(tail -n 16 "$run/experts.csv" | awk -F, '$16 < 0.01' | wc -l)" \
@@ -132,17 +132,17 @@ is "$(value c10-four dead "")" "$(tail -n 16 "$run/experts.csv" | awk -F, '$16 <
 is "$(value c10-four tier0 "")" "$(moe-ecology track --tiers 4,4,4,4 "$run" | tail -n 1 |
 	cut -d, -f9)" "the tiers are moe-ecology's"
 is "$(value c10-four flow00 "")" "$(moe-ecology flow --tiers 4,4,4,4 "$run/ckpt.safetensors" \
-	"$T/e/data/c10-test.csv" | sed -n 2p | cut -d, -f5)" "and so is their flow"
+	"$T/e/ecology/data/c10-test.csv" | sed -n 2p | cut -d, -f5)" "and so is their flow"
 is "$(value c10-four heat_loss 5)" "$(moe-ecology scan --temperatures 5 "$run/ckpt.safetensors" \
-	"$T/e/data/c10-test.csv" | tail -n 1 | cut -d, -f3)" "and what another temperature does"
-ok "labels change nothing" cmp -s "$run/loss.csv" "$T/e/runs/c10-flat/1/loss.csv"
+	"$T/e/ecology/data/c10-test.csv" | tail -n 1 | cut -d, -f3)" "and what another temperature does"
+ok "labels change nothing" cmp -s "$run/loss.csv" "$T/e/ecology/runs/c10-flat/1/loss.csv"
 is "$(sed -n 's/^resume-from .*ckpt/ckpt/p; s/^temperature //p' \
-	"$T/e/runs/c10-T3-back/2/recipe" | tr '\n' ' ')" "3 ckpt-20.safetensors " \
+	"$T/e/ecology/runs/c10-T3-back/2/recipe" | tr '\n' ' ')" "3 ckpt-20.safetensors " \
 	"E is restored half-way"
-is "$(sed -n 2p "$T/e/runs/c10-T3-back/2/loss.csv" | cut -d, -f1)" 21 "from there"
+is "$(sed -n 2p "$T/e/ecology/runs/c10-T3-back/2/loss.csv" | cut -d, -f1)" 21 "from there"
 ok "pairs of seeds are compared" test "$(value t200-four pair_tiers "")"
 ok "tokens by their frequencies" test "$(value lm-base unigram "")"
-is "$(awk -F, 'END { print NR }' "$T/e/verdicts.csv")" 18 "the verdicts are there"
+is "$(awk -F, 'END { print NR }' "$T/e/ecology/verdicts.csv")" 18 "the verdicts are there"
 ok "and shown" grep -q '^E17  ' "$T/shown"
 for i in $(seq 16); do
 	ok "table $i" grep -q "^Table $i[ .]" "$T/shown"

@@ -90,12 +90,12 @@ claims() {
 ok "runs" claims >"$T/shown"
 value() {
 	awk -F, -v v="$1" -v f="$2" -v p="$3" \
-		'$1 == v && $2 == 1 && $3 == f && $4 == p { print $5 }' "$T/k/figures.csv"
+		'$1 == v && $2 == 1 && $3 == f && $4 == p { print $5 }' "$T/k/keystore/figures.csv"
 }
-run=$T/k/runs/base/1
+run=$T/k/keystore/runs/base/1
 is "$(value base val_loss "")" "$(awk -F, 'END { print $5 }' "$run/loss.csv")" \
 	"the loss is that of the stories held out"
-moe-train --eval "$run/ckpt.safetensors" --experts-csv "$T/census" "$T/k/text/held.tok" >"$T/out"
+moe-train --eval "$run/ckpt.safetensors" --experts-csv "$T/census" "$T/k/keystore/text/held.tok" >"$T/out"
 is "$(printf '%.6f' "$(value base unused "")")" "$(awk -F, 'NR > 1 { n++; none += $8 == 0 }
 	END { printf "%.6f", none / n }' "$T/census")" "who is never used"
 is "$(printf '%.6f' "$(value base gini "")")" "$(awk -F, 'NR > 1 { x[$2, ++n[$2]] = $8 } END {
@@ -109,19 +109,19 @@ is "$(printf '%.6f' "$(value base gini "")")" "$(awk -F, 'NR > 1 { x[$2, ++n[$2]
 		gini += apart / n[l] / sum / 2
 	}
 	printf "%.6f", gini }' "$T/census")" "how unevenly the others are: by all pairs"
-moe-knn trace --bpe "$T/k/text/bpe" --stats "$T/layers" "$T/k/runs/layers-4/1/ckpt.safetensors" \
-	"$T/k/text/held" >"$T/out"
+moe-knn trace --bpe "$T/k/keystore/text/bpe" --stats "$T/layers" "$T/k/keystore/runs/layers-4/1/ckpt.safetensors" \
+	"$T/k/keystore/text/held" >"$T/out"
 is "$(printf '%.6f' "$(value layers-4 word 3)")" \
 	"$(awk -F, '$1 == 3 { printf "%.6f", $4 / $3 }' "$T/layers")" "what a layer knows"
 is "$(awk -F, '$1 == 20 { a = $5 } $1 == 40 { printf "%.6f", $5 - a }' \
-	"$T/k/runs/trip/1/loss.csv")" "$(printf '%.6f' "$(value trip forgot "")")" \
+	"$T/k/keystore/runs/trip/1/loss.csv")" "$(printf '%.6f' "$(value trip forgot "")")" \
 	"what the code cost of the stories"
 ok "what a step takes is told" test "$(value n-64 routing_share "")"
-moe-ckpt meta "$T/k/runs/pretrained/1/ckpt.safetensors" recipe >"$T/out"
+moe-ckpt meta "$T/k/keystore/runs/pretrained/1/ckpt.safetensors" recipe >"$T/out"
 is "$(grep -c '^made-of experts' "$T/out")" 2 "experts of two models"
-is "$(awk -F, 'END { print NR }' "$T/k/verdicts.csv")" 10 "the verdicts are there"
+is "$(awk -F, 'END { print NR }' "$T/k/keystore/verdicts.csv")" 10 "the verdicts are there"
 ok "and shown" grep -q '^K8   ' "$T/shown"
-is "$(ls "$T/k/plots" | tr '\n' ' ')" "base.svg base.svg.csv still.svg still.svg.csv " \
+is "$(ls "$T/k/keystore/plots" | tr '\n' ' ')" "base.svg base.svg.csv still.svg still.svg.csv " \
 	"and galaxies drawn"
 find "$T/k" -type f -exec ls -l --full-time {} + >"$T/before"
 ok "again" claims >"$T/shown.again"

@@ -3,12 +3,12 @@
 # SIZE=full (five times as many steps, WRN-16-2).
 
 B ?= bin
-CLAIMS_DIR ?= $(B)/claims/ecology
+CLAIMS_DIR ?= $(B)/claims
 SEEDS ?= 1 2 3
 IMAGES ?= ../shared/data/images
 TEXT ?= ../shared/data/text
 GPT2 ?= ../shared/data/bpe
-D = $(CLAIMS_DIR)
+D = $(CLAIMS_DIR)/ecology
 S = $D/data
 R = $D/runs
 export PATH := $(abspath $B):$(PATH)

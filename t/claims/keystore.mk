@@ -2,9 +2,9 @@
 # Variables: STORIES CODE (texts; else those of this machine), CLAIMS_DIR (where it all goes), SEEDS.
 
 B ?= bin
-CLAIMS_DIR ?= $(B)/claims/keystore
+CLAIMS_DIR ?= $(B)/claims
 SEEDS ?= 1 2 3
-D = $(CLAIMS_DIR)
+D = $(CLAIMS_DIR)/keystore
 T = $D/text
 R = $D/runs
 first = $(firstword $(SEEDS))

@@ -3,10 +3,10 @@
 # SIZE=full (100,000 steps and up to 1,500 experts a layer, as published: a day).
 
 B ?= bin
-CLAIMS_DIR ?= $(B)/claims/living
+CLAIMS_DIR ?= $(B)/claims
 SEEDS ?= 1 2 3
 SYSTEM ?= lorenz
-D = $(CLAIMS_DIR)
+D = $(CLAIMS_DIR)/living
 T = $D/text
 R = $D/runs
 export PATH := $(abspath $B):$(PATH)

@@ -2,9 +2,9 @@
 # Variables: PROSE CODE (texts; else those of this machine), CLAIMS_DIR (where it all goes), SEEDS.
 
 B ?= bin
-CLAIMS_DIR ?= $(B)/claims/market
+CLAIMS_DIR ?= $(B)/claims
 SEEDS ?= 1 2 3
-D = $(CLAIMS_DIR)
+D = $(CLAIMS_DIR)/market
 T = $D/text
 R = $D/runs
 export PATH := $(abspath $B):$(PATH)
@@ -12,7 +12,7 @@ export PATH := $(abspath $B):$(PATH)
 claims: $D/tables.txt $D/verdicts.csv $D/summary.csv plots
 	@cat $D/tables.txt
 	@echo; echo 'Verdicts (also in $D/verdicts.csv; all figures in $D/figures.csv)'
-	@$(stats) -f t/claims/verdicts.awk -v people=1 $(inputs)
+	@$(stats) -f t/claims/market-verdicts.awk -v people=1 $(inputs)
 
 MOE_TRAIN = $(abspath $B)/moe-train
 MOE_RUNS = $R
@@ -128,8 +128,8 @@ $(MOE_CKPTS): | $(addprefix $T/,prose prose.held prose.val code code.held c perl
 # What each run has come to, and all of them; the cycles by what each return takes.
 scored = $(filter-out $(foreach v,$(CYCLES),$R/$v/%),$(MOE_CKPTS))
 figures = $(scored:ckpt.safetensors=figures.csv)
-$R/%/figures.csv: $R/%/ckpt.safetensors t/claims/figures.sh
-	@sh t/claims/figures.sh $(@D) $(*D) $(*F) $T $(if $(filter $(SCALE),$(*D)),,$R/scratch/$(*F)) \
+$R/%/figures.csv: $R/%/ckpt.safetensors t/claims/market.sh
+	@sh t/claims/market.sh $(@D) $(*D) $(*F) $T $(if $(filter $(SCALE),$(*D)),,$R/scratch/$(*F)) \
 		>$@.new
 	@mv $@.new $@
 $(figures): | $(foreach s,$(SEEDS),$R/scratch/$s/ckpt.safetensors)
@@ -147,10 +147,10 @@ $D/value.csv:
 inputs = $D/figures.csv $(addprefix testdata/market/,replacements.csv recovery.csv loss.csv) \
 	$D/value.csv
 stats = awk -f t/claims/stats.awk
-$D/tables.txt: $(inputs) $D/cycles.csv t/claims/stats.awk t/claims/tables.awk
-	@$(stats) -f t/claims/tables.awk $(inputs) $D/cycles.csv >$@
-$D/verdicts.csv: $(inputs) t/claims/stats.awk t/claims/verdicts.awk
-	@$(stats) -f t/claims/verdicts.awk $(inputs) >$@
+$D/tables.txt: $(inputs) $D/cycles.csv t/claims/stats.awk t/claims/market-tables.awk
+	@$(stats) -f t/claims/market-tables.awk $(inputs) $D/cycles.csv >$@
+$D/verdicts.csv: $(inputs) t/claims/stats.awk t/claims/market-verdicts.awk
+	@$(stats) -f t/claims/market-verdicts.awk $(inputs) >$@
 $D/summary.csv: $(inputs) t/claims/stats.awk t/claims/summary.awk
 	@$(stats) -f t/claims/summary.awk $(inputs) >$@
 

@@ -3,10 +3,10 @@
 # layer), CLAIMS_DIR (where it all goes), SEEDS.  Times are measured: nothing runs beside anything.
 
 B ?= bin
-CLAIMS_DIR ?= $(B)/claims/xslot
+CLAIMS_DIR ?= $(B)/claims
 SEEDS ?= 1 2 3
 TRACES ?= $(wildcard ../shared/data/traces/*.route.csv.gz)
-D = $(CLAIMS_DIR)
+D = $(CLAIMS_DIR)/xslot
 T = $D/text
 R = $D/runs
 export B

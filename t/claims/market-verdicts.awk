@@ -36,7 +36,7 @@ function m3() {
 	theirs = "16 within 80 steps"
 	why = "who died had lived " show("B2", "median_life") " market steps (median of newborns); " \
 		"with grace " show("B2b", "burst") " within 80 steps"
-	command = "sh t/claims/figures.sh runs/B2/1 B2 1 text runs/scratch/1"
+	command = "sh t/claims/market.sh runs/B2/1 B2 1 text runs/scratch/1"
 	verdict("M3", all(beside("B2", "young_deaths", "", 0.5), more("B2", "B2b", "burst", "")), \
 		"B2 B2b")
 }
@@ -111,7 +111,7 @@ function m9() {
 		show("C2c", "prose_without_next") "; " show("B2c", "kept") " and " show("C2c", "kept") \
 		" of the experts outlive the code; " show("B2c", "woken") " and " \
 		show("C2c", "woken") " of the sleepers wake"
-	command = "sh t/claims/figures.sh runs/B2c/1 B2c 1 text runs/scratch/1"
+	command = "sh t/claims/market.sh runs/B2c/1 B2c 1 text runs/scratch/1"
 	verdict("M9", all(needed("B2c"), needed("C2c"), intact("B2c"), intact("C2c")), "B2c C2c")
 }
 function m10() {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# figures.sh RUN VARIANT SEED TEXT [SCRATCH]: what one run of market.mk has come to, as CSV
+# market.sh RUN VARIANT SEED TEXT [SCRATCH]: what one run of market.mk has come to, as CSV
 # variant,seed,figure,phase,value.  TEXT is the directory of the texts, SCRATCH the run from scratch
 # with the same seed.  What each figure means stands in moe-claims(7).
 set -eu

@@ -5,7 +5,7 @@
 root=$PWD
 
 # --- verdicts ---
-rules=t/claims/verdicts.awk
+rules=t/claims/market-verdicts.awk
 inputs="testdata/market/replacements.csv testdata/market/recovery.csv testdata/market/loss.csv
 	$T/value.csv"
 . t/claims/made-up.sh
@@ -91,10 +91,10 @@ claims() {
 		pool="$small --dormancy --load-balance" "$@"
 }
 ok "three runs" claims >"$T/shown"
-run=$T/m/runs/B2c/1
+run=$T/m/market/runs/B2c/1
 value() {
 	awk -F, -v f="$1" -v p="$2" '$1 == "B2c" && $3 == f && $4 == p { print $5 }' \
-		"$T/m/figures.csv"
+		"$T/m/market/figures.csv"
 }
 is "$(ls "$run" | tr '\n' ' ')" "ckpt-1500.safetensors ckpt-3000.safetensors ckpt.safetensors \
 environment events.csv experts.csv figures.csv layers.csv loss.csv recipe " \
@@ -109,11 +109,11 @@ is "$(value own_steps_1 "")" "$(moe-shift score --metric val_loss --level left -
 	"recovery is moe-shift's"
 without=$(value prose_without_least "")
 ok "what it loses without experts is measured" test "$without"
-is "$(awk -F, 'END { print NR }' "$T/m/verdicts.csv")" 14 "the verdicts are there"
+is "$(awk -F, 'END { print NR }' "$T/m/market/verdicts.csv")" 14 "the verdicts are there"
 ok "and shown" grep -q '^M8   ' "$T/shown"
-is "$(ls "$T/m/plots" | tr '\n' ' ')" "experts.svg losses.svg " "and drawn what there is"
+is "$(ls "$T/m/market/plots" | tr '\n' ' ')" "experts.svg losses.svg " "and drawn what there is"
 mkdir "$T/all"
-cp -r "$T/m" "$T/all/market"
+cp -r "$T/m/market" "$T/all/market"
 ok "a page of it" sh t/claims/page.sh "$T/all"
 ok "has the verdicts" grep -q '<h2>market/verdicts.csv</h2>' "$T/all/page.html"
 ok "and the runs" grep -q 'In the first run, B2c/1' "$T/all/page.html"
