@@ -33,6 +33,10 @@ struct count {
 	long *clear_of; /* [E] samples whose first choice it is with p1 - p2 > 0.1 */
 };
 
+/* What --timing tells of a step. */
+enum step_part { DATA, FORWARD, BACKWARD, OPTIMIZER, TABLES, PARTS };
+static const char timing_columns[] = "step,seconds,data,forward,backward,optimizer,tables";
+
 struct job {
 	struct train *t;
 	struct recipe *r;
@@ -48,6 +52,8 @@ struct job {
 	uint16_t *label;
 	struct mixture_stat stat;
 	double norm, rate, val_loss, val_accuracy;
+	struct file *timing;
+	double mark, spent[PARTS]; /* when a part began, seconds of the step's parts */
 };
 
 /* --- data --- */
@@ -499,6 +505,33 @@ loss_row(struct job *j, bool validated)
 	return row_end(w) || run_flush(&j->run, RUN_LOSS) ? -1 : 0;
 }
 
+static void
+part_ends(struct job *j, enum step_part part)
+{
+	const double now = tick_now();
+
+	j->spent[part] = now - j->mark;
+	j->mark = now;
+}
+
+/* `seconds` are those of learning, without the tables. */
+static int
+timing_row(struct job *j)
+{
+	struct row w = {.f = j->timing};
+	double sum = 0;
+
+	if (!j->timing)
+		return 0;
+	for (int i = 0; i < TABLES; i++)
+		sum += j->spent[i];
+	row_long(&w, j->step);
+	row_real(&w, sum);
+	for (int i = 0; i < PARTS; i++)
+		row_real(&w, j->spent[i]);
+	return row_end(&w) != 0 || file_flush(j->timing) != 0 ? -1 : 0;
+}
+
 static int
 learn(struct job *j)
 {
@@ -507,23 +540,28 @@ learn(struct job *j)
 	const struct optim o = recipe_optim(r);
 	double share = r->encoder_lr > 0 ? r->encoder_lr / r->lr : 1;
 
+	j->mark = tick_now();
 	next_batch(j);
+	part_ends(j, DATA);
 	classifier_forward(j->c, &loss, j->x, j->label, r->batch, true, (uint64_t)r->seed, j->step,
 			   &j->stat);
 	if (!isfinite(j->stat.total))
 		return err_set("step %ld: the loss is not finite (%.9g); the last checkpoint is "
 			       "good",
 			       j->step + 1, j->stat.total);
+	part_ends(j, FORWARD);
 	classifier_back(j->c, &loss, j->x, j->label);
 	j->norm = classifier_norm(j->c);
 	if (!isfinite(j->norm))
 		return err_set("step %ld: the gradient is not finite; the last checkpoint is good",
 			       j->step + 1);
+	part_ends(j, BACKWARD);
 	j->rate = optim_rate((enum schedule_kind)r->schedule, r->lr, r->lr_end, r->warmup, r->steps,
 			     j->step);
 	classifier_step(j->c, &o, j->rate * share, j->rate, j->step, j->norm);
 	if (r->bias_rate > 0)
 		mixture_move_bias(j->c->mixture, r->bias_rate);
+	part_ends(j, OPTIMIZER);
 	j->step++;
 	return 0;
 }
@@ -559,6 +597,9 @@ steps(struct job *j)
 		if (observe(j, validate, last || j->step % r->census_every == 0) ||
 		    loss_row(j, validate) < 0)
 			return TRAIN_FAILED;
+		part_ends(j, TABLES);
+		if (timing_row(j) < 0)
+			return TRAIN_FAILED;
 		tell(j, validate, tick_now() - start);
 		stop = *j->t->stop != 0;
 		if ((stop || last || j->step % j->t->ckpt_every == 0) && save(j) < 0)
@@ -583,6 +624,9 @@ run(struct job *j)
 	j->ckpt = run_path(j->t->dir, "ckpt.safetensors");
 	if ((file_exists(j->ckpt) ? resume(j) : begin(j)) < 0)
 		return TRAIN_FAILED;
+	if (j->t->timing && (!(j->timing = file_create(j->t->timing)) ||
+			     row_header(&(struct row){.f = j->timing}, timing_columns) != 0))
+		return TRAIN_FAILED;
 	j->x = mem_zero((size_t)(r->batch * appraise_input_size(j->data)), sizeof *j->x);
 	j->label = mem_zero((size_t)r->batch, sizeof *j->label);
 	j->t->ready(j->t->arg, NULL, j->step);
@@ -595,7 +639,7 @@ classify_run(struct train *t)
 	struct job j = {.t = t, .r = t->recipe, .site = {t->dir, -1, NULL}, .epoch = -1};
 	enum train_end end = run(&j);
 	char *message = end == TRAIN_FAILED ? mem_copy(err_text()) : NULL;
-	int bad = run_close(&j.run);
+	int bad = run_close(&j.run) | file_close(j.timing);
 
 	classifier_free(j.c);
 	images_close(j.data);
