@@ -51,8 +51,8 @@ ok "two workers" train -j2 --timing time.csv -o two
 is "$(head -n 1 time.csv)" "step,seconds,data,forward,backward,optimizer,tables" \
 	"columns of --timing"
 is "$(awk -F, 'NR > 1 { n++; d = $3 + $4 + $5 + $6 - $2
-	if (d * d > 1e-12 || $4 <= 0 || $5 <= 0) bad++ } END { print n, bad + 0 }' time.csv)" "24 0" \
-	"a row for each step, whose parts add up"
+	if (d * d > 1e-12 || $4 <= 0 || $5 <= 0) bad++ }
+	END { print n, bad + 0 }' time.csv)" "24 0" "a row for each step, whose parts add up"
 is "$(diff -rq one two)" "" "make the same bytes"
 name=killed
 begun 13 -j2 --ckpt-every 5 -o killed

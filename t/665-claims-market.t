@@ -86,15 +86,15 @@ cat man/*.1 man/*.5 | head -c 150000 >"$T/prose"
 cd "$root" || exit 1
 small='--experts 4 --hidden 8 --heads 2 --dim 16 --seq 8 --batch 1'
 claims() {
-	MAKEFLAGS='' make -j2 --no-print-directory -f t/claims/market.mk B="$B" CLAIMS_DIR="$T/m" \
+	MAKEFLAGS='' make -j2 --no-print-directory -f t/claims/market.mk B="$B" CLAIMS_DIR="$T" \
 		PROSE="$T/prose" CODE="$T/code" SEEDS=1 MOE_VARIANTS='fixed scratch B2c' \
 		pool="$small --dormancy --load-balance" "$@"
 }
 ok "three runs" claims >"$T/shown"
-run=$T/m/market/runs/B2c/1
+run=$T/market/runs/B2c/1
 value() {
 	awk -F, -v f="$1" -v p="$2" '$1 == "B2c" && $3 == f && $4 == p { print $5 }' \
-		"$T/m/market/figures.csv"
+		"$T/market/figures.csv"
 }
 is "$(ls "$run" | tr '\n' ' ')" "ckpt-1500.safetensors ckpt-3000.safetensors ckpt.safetensors \
 environment events.csv experts.csv figures.csv layers.csv loss.csv recipe " \
@@ -109,17 +109,17 @@ is "$(value own_steps_1 "")" "$(moe-shift score --metric val_loss --level left -
 	"recovery is moe-shift's"
 without=$(value prose_without_least "")
 ok "what it loses without experts is measured" test "$without"
-is "$(awk -F, 'END { print NR }' "$T/m/market/verdicts.csv")" 14 "the verdicts are there"
+is "$(awk -F, 'END { print NR }' "$T/market/verdicts.csv")" 14 "the verdicts are there"
 ok "and shown" grep -q '^M8   ' "$T/shown"
-is "$(ls "$T/m/market/plots" | tr '\n' ' ')" "experts.svg losses.svg " "and drawn what there is"
+is "$(ls "$T/market/plots" | tr '\n' ' ')" "experts.svg losses.svg " "and drawn what there is"
 mkdir "$T/all"
-cp -r "$T/m/market" "$T/all/market"
+cp -r "$T/market" "$T/all/market"
 ok "a page of it" sh t/claims/page.sh "$T/all"
-ok "has the verdicts" grep -q '<h2>market/verdicts.csv</h2>' "$T/all/page.html"
+ok "has the verdicts" grep -q '<h2>Verdicts: market</h2>' "$T/all/page.html"
 ok "and the runs" grep -q 'In the first run, B2c/1' "$T/all/page.html"
-find "$T/m" -type f -exec ls -l --full-time {} + >"$T/before"
+find "$T/market" -type f -exec ls -l --full-time {} + >"$T/before"
 ok "again" claims >"$T/shown.again"
-find "$T/m" -type f -exec ls -l --full-time {} + >"$T/after"
+find "$T/market" -type f -exec ls -l --full-time {} + >"$T/after"
 same "$T/after" "$T/before" "nothing is done twice"
 same "$T/shown.again" "$T/shown" "the same is shown"
 done_testing

@@ -113,7 +113,7 @@ words 60000 1 >"$T/text/wikitext2-train-1MB.txt"
 words 6000 2 >"$T/text/wikitext2-valid.txt"
 variants='c10-base c10-four c10-flat t200-four c10-T3 lm-base'
 claims() {
-	MAKEFLAGS='' make -j2 --no-print-directory -f t/claims/ecology.mk B="$B" CLAIMS_DIR="$T/e" \
+	MAKEFLAGS='' make -j2 --no-print-directory -f t/claims/ecology.mk B="$B" CLAIMS_DIR="$T" \
 		IMAGES="$T/sets" TEXT="$T/text" GPT2="$T/none" SEEDS='1 2' STEPS=40 WARM=6 \
 		ANNEAL=12 EPOCH=4 HALF=20 LM_STEPS=30 MOE_STEPS.enc-c10=1 MOE_STEPS.enc-t200=1 \
 		MOE_STEPS.enc-o242=1 MOE_VARIANTS="enc-c10 enc-t200 enc-o242 $variants" \
@@ -122,9 +122,9 @@ claims() {
 ok "runs" claims >"$T/shown"
 value() {
 	awk -F, -v v="$1" -v f="$2" -v p="$3" -v s="${4:-1}" \
-		'$1 == v && $2 == s && $3 == f && $4 == p { print $5 }' "$T/e/ecology/figures.csv"
+		'$1 == v && $2 == s && $3 == f && $4 == p { print $5 }' "$T/ecology/figures.csv"
 }
-run=$T/e/ecology/runs/c10-four/1
+run=$T/ecology/runs/c10-four/1
 is "$(value c10-four accuracy "")" "$(awk -F, 'END { print $9 }' "$run/loss.csv")" \
 	"accuracy is that of the last validation"
 is "$(value c10-four dead "")" "$(tail -n 16 "$run/experts.csv" | awk -F, '$16 < 0.01' | wc -l)" \
@@ -132,24 +132,24 @@ is "$(value c10-four dead "")" "$(tail -n 16 "$run/experts.csv" | awk -F, '$16 <
 is "$(value c10-four tier0 "")" "$(moe-ecology track --tiers 4,4,4,4 "$run" | tail -n 1 |
 	cut -d, -f9)" "the tiers are moe-ecology's"
 is "$(value c10-four flow00 "")" "$(moe-ecology flow --tiers 4,4,4,4 "$run/ckpt.safetensors" \
-	"$T/e/ecology/data/c10-test.csv" | sed -n 2p | cut -d, -f5)" "and so is their flow"
+	"$T/ecology/data/c10-test.csv" | sed -n 2p | cut -d, -f5)" "and so is their flow"
 is "$(value c10-four heat_loss 5)" "$(moe-ecology scan --temperatures 5 "$run/ckpt.safetensors" \
-	"$T/e/ecology/data/c10-test.csv" | tail -n 1 | cut -d, -f3)" "and what another temperature does"
-ok "labels change nothing" cmp -s "$run/loss.csv" "$T/e/ecology/runs/c10-flat/1/loss.csv"
+	"$T/ecology/data/c10-test.csv" | tail -n 1 | cut -d, -f3)" "and what another temperature does"
+ok "labels change nothing" cmp -s "$run/loss.csv" "$T/ecology/runs/c10-flat/1/loss.csv"
 is "$(sed -n 's/^resume-from .*ckpt/ckpt/p; s/^temperature //p' \
-	"$T/e/ecology/runs/c10-T3-back/2/recipe" | tr '\n' ' ')" "3 ckpt-20.safetensors " \
+	"$T/ecology/runs/c10-T3-back/2/recipe" | tr '\n' ' ')" "3 ckpt-20.safetensors " \
 	"E is restored half-way"
-is "$(sed -n 2p "$T/e/ecology/runs/c10-T3-back/2/loss.csv" | cut -d, -f1)" 21 "from there"
+is "$(sed -n 2p "$T/ecology/runs/c10-T3-back/2/loss.csv" | cut -d, -f1)" 21 "from there"
 ok "pairs of seeds are compared" test "$(value t200-four pair_tiers "")"
 ok "tokens by their frequencies" test "$(value lm-base unigram "")"
-is "$(awk -F, 'END { print NR }' "$T/e/ecology/verdicts.csv")" 18 "the verdicts are there"
+is "$(awk -F, 'END { print NR }' "$T/ecology/verdicts.csv")" 18 "the verdicts are there"
 ok "and shown" grep -q '^E17  ' "$T/shown"
 for i in $(seq 16); do
 	ok "table $i" grep -q "^Table $i[ .]" "$T/shown"
 done
-find "$T/e" -type f -exec ls -l --full-time {} + >"$T/before"
+find "$T/ecology" -type f -exec ls -l --full-time {} + >"$T/before"
 ok "again" claims >"$T/shown.again"
-find "$T/e" -type f -exec ls -l --full-time {} + >"$T/after"
+find "$T/ecology" -type f -exec ls -l --full-time {} + >"$T/after"
 same "$T/after" "$T/before" "nothing is done twice"
 same "$T/shown.again" "$T/shown" "the same is shown"
 done_testing

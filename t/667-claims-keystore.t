@@ -82,7 +82,7 @@ schools='school-code school-law'
 small='--dim 16 --heads 2 --layers 2 --experts 12 --hidden 8 --top-k 2 --seq 16 --batch 2'
 claims() {
 	MAKEFLAGS='' make -j2 --no-print-directory -f t/claims/keystore.mk B="$B" \
-		CLAIMS_DIR="$T/k" STORIES="$T/stories" CODE="$T/code" SEEDS='1 2' MOE_STEPS=30 \
+		CLAIMS_DIR="$T" STORIES="$T/stories" CODE="$T/code" SEEDS='1 2' MOE_STEPS=30 \
 		HELD=6000 AWAY=20 BACK=40 END=60 MOE_OPTIONS="$small --census-every 10" \
 		MOE_VARIANTS="base still layers-4 dense $schools pretrained trip trip-dense n-64" \
 		MOE_OPTIONS.school-code='--experts 6' MOE_OPTIONS.school-law='--experts 6' "$@"
@@ -90,12 +90,13 @@ claims() {
 ok "runs" claims >"$T/shown"
 value() {
 	awk -F, -v v="$1" -v f="$2" -v p="$3" \
-		'$1 == v && $2 == 1 && $3 == f && $4 == p { print $5 }' "$T/k/keystore/figures.csv"
+		'$1 == v && $2 == 1 && $3 == f && $4 == p { print $5 }' "$T/keystore/figures.csv"
 }
-run=$T/k/keystore/runs/base/1
+run=$T/keystore/runs/base/1
 is "$(value base val_loss "")" "$(awk -F, 'END { print $5 }' "$run/loss.csv")" \
 	"the loss is that of the stories held out"
-moe-train --eval "$run/ckpt.safetensors" --experts-csv "$T/census" "$T/k/keystore/text/held.tok" >"$T/out"
+moe-train --eval "$run/ckpt.safetensors" --experts-csv "$T/census" "$T/keystore/text/held.tok" \
+	>"$T/out"
 is "$(printf '%.6f' "$(value base unused "")")" "$(awk -F, 'NR > 1 { n++; none += $8 == 0 }
 	END { printf "%.6f", none / n }' "$T/census")" "who is never used"
 is "$(printf '%.6f' "$(value base gini "")")" "$(awk -F, 'NR > 1 { x[$2, ++n[$2]] = $8 } END {
@@ -109,23 +110,24 @@ is "$(printf '%.6f' "$(value base gini "")")" "$(awk -F, 'NR > 1 { x[$2, ++n[$2]
 		gini += apart / n[l] / sum / 2
 	}
 	printf "%.6f", gini }' "$T/census")" "how unevenly the others are: by all pairs"
-moe-knn trace --bpe "$T/k/keystore/text/bpe" --stats "$T/layers" "$T/k/keystore/runs/layers-4/1/ckpt.safetensors" \
-	"$T/k/keystore/text/held" >"$T/out"
+moe-knn trace --bpe "$T/keystore/text/bpe" --stats "$T/layers" \
+	"$T/keystore/runs/layers-4/1/ckpt.safetensors" \
+	"$T/keystore/text/held" >"$T/out"
 is "$(printf '%.6f' "$(value layers-4 word 3)")" \
 	"$(awk -F, '$1 == 3 { printf "%.6f", $4 / $3 }' "$T/layers")" "what a layer knows"
 is "$(awk -F, '$1 == 20 { a = $5 } $1 == 40 { printf "%.6f", $5 - a }' \
-	"$T/k/keystore/runs/trip/1/loss.csv")" "$(printf '%.6f' "$(value trip forgot "")")" \
+	"$T/keystore/runs/trip/1/loss.csv")" "$(printf '%.6f' "$(value trip forgot "")")" \
 	"what the code cost of the stories"
 ok "what a step takes is told" test "$(value n-64 routing_share "")"
-moe-ckpt meta "$T/k/keystore/runs/pretrained/1/ckpt.safetensors" recipe >"$T/out"
+moe-ckpt meta "$T/keystore/runs/pretrained/1/ckpt.safetensors" recipe >"$T/out"
 is "$(grep -c '^made-of experts' "$T/out")" 2 "experts of two models"
-is "$(awk -F, 'END { print NR }' "$T/k/keystore/verdicts.csv")" 10 "the verdicts are there"
+is "$(awk -F, 'END { print NR }' "$T/keystore/verdicts.csv")" 10 "the verdicts are there"
 ok "and shown" grep -q '^K8   ' "$T/shown"
-is "$(ls "$T/k/keystore/plots" | tr '\n' ' ')" "base.svg base.svg.csv still.svg still.svg.csv " \
+is "$(ls "$T/keystore/plots" | tr '\n' ' ')" "base.svg base.svg.csv still.svg still.svg.csv " \
 	"and galaxies drawn"
-find "$T/k" -type f -exec ls -l --full-time {} + >"$T/before"
+find "$T/keystore" -type f -exec ls -l --full-time {} + >"$T/before"
 ok "again" claims >"$T/shown.again"
-find "$T/k" -type f -exec ls -l --full-time {} + >"$T/after"
+find "$T/keystore" -type f -exec ls -l --full-time {} + >"$T/after"
 same "$T/after" "$T/before" "nothing is done twice"
 same "$T/shown.again" "$T/shown" "the same is shown"
 done_testing

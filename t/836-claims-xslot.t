@@ -71,27 +71,27 @@ done
 words 400000 1 >"$T/prose"
 words 400000 2 | tr a-z A-Z >"$T/code"
 verdicts_of() {
-	awk -F, -v id="$1" '$1 == id' "$T/x/xslot/verdicts.csv" |
+	awk -F, -v id="$1" '$1 == id' "$T/xslot/verdicts.csv" |
 		grep -oE ',(reproduced|not reproduced|cannot tell),' | tr -d ,
 }
 claims() {
-	make --no-print-directory -f t/claims/xslot.mk B="$B" CLAIMS_DIR="$T/x" SEEDS=1 STEPS=60 \
+	make --no-print-directory -f t/claims/xslot.mk B="$B" CLAIMS_DIR="$T" SEEDS=1 STEPS=60 \
 		PROSE="$T/prose" CODE="$T/code" TRACES= "$@"
 }
 MODEL='--dim 32 --layers 2 --heads 2 --experts 64 --hidden 32'
 ok "claims" claims MODEL="$MODEL" >"$T/out"
 is "$(grep -c '^X[1-8] ' "$T/out")" 8 "a verdict for each claim"
 is "$(verdicts_of X1) $(verdicts_of X8)" "reproduced cannot tell" "the same bytes always"
-is "$(awk -F, '$1 == "model" && $3 == "equal" { n += $5 } END { print n }' "$T/x/xslot/figures.csv")" 30 \
+is "$(awk -F, '$1 == "model" && $3 == "equal" { n += $5 } END { print n }' "$T/xslot/figures.csv")" 30 \
 	"thirty runs that give the resident text"
 is "$(awk -F, '$3 == "tokens_per_s" && $1 ~ /^(ours|ahead|demand)$/ && $5 > 0' \
-	"$T/x/xslot/figures.csv" | wc -l)" 15 "a speed for each way and budget"
+	"$T/xslot/figures.csv" | wc -l)" 15 "a speed for each way and budget"
 is "$(awk -F, '$3 == "expert_hits" { h[$1, $4] = $5 } $3 == "expert_limit" { m[$1, $4] = $5 }
-	END { for (k in h) bad += h[k] > m[k]; print length(h), bad + 0 }' "$T/x/xslot/figures.csv")" \
+	END { for (k in h) bad += h[k] > m[k]; print length(h), bad + 0 }' "$T/xslot/figures.csv")" \
 	"15 0" "hit rates, none above the limit"
-is "$(awk -F, '$3 == "recall" && $1 ~ /^(own|fresh|another)$/' "$T/x/xslot/figures.csv" | wc -l)" 30 \
+is "$(awk -F, '$3 == "recall" && $1 ~ /^(own|fresh|another)$/' "$T/xslot/figures.csv" | wc -l)" 30 \
 	"ten sessions of three trees"
-cp "$T/x/xslot/verdicts.csv" "$T/first"
+cp "$T/xslot/verdicts.csv" "$T/first"
 ok "again" claims MODEL="$MODEL" >/dev/null
-same "$T/x/xslot/verdicts.csv" "$T/first" "nothing is done twice"
+same "$T/xslot/verdicts.csv" "$T/first" "nothing is done twice"
 done_testing
