@@ -134,7 +134,8 @@ is "$(value c10-four tier0 "")" "$(moe-ecology track --tiers 4,4,4,4 "$run" | ta
 is "$(value c10-four flow00 "")" "$(moe-ecology flow --tiers 4,4,4,4 "$run/ckpt.safetensors" \
 	"$T/ecology/data/c10-test.csv" | sed -n 2p | cut -d, -f5)" "and so is their flow"
 is "$(value c10-four heat_loss 5)" "$(moe-ecology scan --temperatures 5 "$run/ckpt.safetensors" \
-	"$T/ecology/data/c10-test.csv" | tail -n 1 | cut -d, -f3)" "and what another temperature does"
+	"$T/ecology/data/c10-test.csv" | tail -n 1 | cut -d, -f3)" \
+	"and what another temperature does"
 ok "labels change nothing" cmp -s "$run/loss.csv" "$T/ecology/runs/c10-flat/1/loss.csv"
 is "$(sed -n 's/^resume-from .*ckpt/ckpt/p; s/^temperature //p' \
 	"$T/ecology/runs/c10-T3-back/2/recipe" | tr '\n' ' ')" "3 ckpt-20.safetensors " \

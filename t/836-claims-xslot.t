@@ -82,12 +82,14 @@ MODEL='--dim 32 --layers 2 --heads 2 --experts 64 --hidden 32'
 ok "claims" claims MODEL="$MODEL" >"$T/out"
 is "$(grep -c '^X[1-8] ' "$T/out")" 8 "a verdict for each claim"
 is "$(verdicts_of X1) $(verdicts_of X8)" "reproduced cannot tell" "the same bytes always"
-is "$(awk -F, '$1 == "model" && $3 == "equal" { n += $5 } END { print n }' "$T/xslot/figures.csv")" 30 \
+is "$(awk -F, '$1 == "model" && $3 == "equal" { n += $5 } END { print n }' \
+	"$T/xslot/figures.csv")" 30 \
 	"thirty runs that give the resident text"
 is "$(awk -F, '$3 == "tokens_per_s" && $1 ~ /^(ours|ahead|demand)$/ && $5 > 0' \
 	"$T/xslot/figures.csv" | wc -l)" 15 "a speed for each way and budget"
 is "$(awk -F, '$3 == "expert_hits" { h[$1, $4] = $5 } $3 == "expert_limit" { m[$1, $4] = $5 }
-	END { for (k in h) bad += h[k] > m[k]; print length(h), bad + 0 }' "$T/xslot/figures.csv")" \
+	END { for (k in h) bad += h[k] > m[k]
+		print length(h), bad + 0 }' "$T/xslot/figures.csv")" \
 	"15 0" "hit rates, none above the limit"
 is "$(awk -F, '$3 == "recall" && $1 ~ /^(own|fresh|another)$/' "$T/xslot/figures.csv" | wc -l)" 30 \
 	"ten sessions of three trees"
