@@ -39,6 +39,11 @@ struct opt {
 	bool recipe;	   /* part of the recipe (changes results), not ambient */
 	const char *help;  /* one line */
 };
+/* A long option of the recipe that sets a member of `type`. */
+#define OPT_ROW(type, name, kind, member, lo, hi, words, help)                   \
+	{                                                                        \
+		name, 0, kind, offsetof(type, member), lo, hi, words, true, help \
+	}
 
 /* Where a value came from; a later source never loses to an earlier one, in any order given. */
 enum opt_source { OPT_DEFAULT, OPT_PRESET, OPT_RECIPE, OPT_COMMAND };

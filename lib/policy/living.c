@@ -30,10 +30,7 @@ living_init(struct living *l)
 			     .sigma = 0.01};
 }
 
-#define ROW(name, kind, member, lo, hi, words, help)                                      \
-	{                                                                                 \
-		name, 0, kind, offsetof(struct living, member), lo, hi, words, true, help \
-	}
+#define ROW(...) OPT_ROW(struct living, __VA_ARGS__)
 static const struct opt rows[] = {
 	ROW("max-experts", OPT_INT, most, 1, SLOTS_MOST, "N", "slots of a layer"),
 	ROW("min-experts", OPT_INT, least, 1, SLOTS_MOST, "N", "experts that a layer keeps"),

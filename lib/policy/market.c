@@ -55,10 +55,7 @@ market_init(struct market *m)
 			     .sigma = 0.01};
 }
 
-#define ROW(name, kind, member, lo, hi, words, help)                                      \
-	{                                                                                 \
-		name, 0, kind, offsetof(struct market, member), lo, hi, words, true, help \
-	}
+#define ROW(...) OPT_ROW(struct market, __VA_ARGS__)
 static const struct opt rows[] = {
 	ROW("fitness", OPT_ENUM, fitness, 0, 0, "A|B|C",
 	    "QD, QD / cost, or QDE / cost of an expert"),

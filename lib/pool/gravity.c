@@ -21,10 +21,7 @@ gravity_init(struct gravity *g)
 			      .warmup = 200};
 }
 
-#define ROW(name, kind, member, lo, hi, words, help)                                       \
-	{                                                                                  \
-		name, 0, kind, offsetof(struct gravity, member), lo, hi, words, true, help \
-	}
+#define ROW(...) OPT_ROW(struct gravity, __VA_ARGS__)
 static const struct opt rows[] = {
 	ROW("alpha", OPT_REAL, alpha, 0, 1e6, "RATE", "attraction of keys to queries"),
 	ROW("beta", OPT_REAL, beta, 0, 1e6, "RATE", "peer-pull between keys chosen together"),

@@ -2,21 +2,14 @@
 # Variables: IMAGES (sets of images), TEXT GPT2 (WikiText-2, GPT-2's tables), CLAIMS_DIR, SEEDS,
 # SIZE=full (five times as many steps, WRN-16-2).
 
-B ?= bin
-CLAIMS_DIR ?= $(B)/claims
-SEEDS ?= 1 2 3
+SET = ecology
+inputs = $D/figures.csv testdata/ecology/tables.csv
+include t/claims/claims.mk
+
 IMAGES ?= ../shared/data/images
 TEXT ?= ../shared/data/text
 GPT2 ?= ../shared/data/bpe
-D = $(CLAIMS_DIR)/ecology
 S = $D/data
-R = $D/runs
-export PATH := $(abspath $B):$(PATH)
-
-claims: $D/tables.txt $D/verdicts.csv $D/summary.csv
-	@cat $D/tables.txt
-	@echo; echo 'Verdicts (also in $D/verdicts.csv; all figures in $D/figures.csv)'
-	@$(stats) -f t/claims/ecology-verdicts.awk -v people=1 $(inputs)
 
 # A run about routing alone learns on features: 3120 steps of 128, 40 epochs of 10,000 samples, of
 # which the first 15 % are routed at random and the temperature falls over the first 30 %.
@@ -26,9 +19,6 @@ WARM = $(if $(full),2340,468)
 ANNEAL = $(if $(full),4680,936)
 EPOCH = $(if $(full),390,78)
 
-MOE_TRAIN = $(abspath $B)/moe-train
-MOE_RUNS = $R
-MOE_SEEDS = $(SEEDS)
 MOE_STEPS = $(STEPS)
 MOE_OPTIONS = --lr-end 0 --load-balance 0 --ckpt-every 100000
 classify = --task classify --batch 128 --lr 1e-3 --wd 5e-4 --beta2 0.999 --clip 0
@@ -137,7 +127,7 @@ MOE_OPTIONS.t200-whole = $(call e2e,3,187,0.10,0.40) --random-warmup 93 --census
 MOE_STEPS.c10-whole = 390
 MOE_STEPS.c10-whole-low = 390
 MOE_STEPS.t200-whole = 624
-$(foreach v,$(WHOLE) lm-gpt2,$(eval MOE_SEEDS.$v = $(firstword $(SEEDS))))
+$(foreach v,$(WHOLE) lm-gpt2,$(eval MOE_SEEDS.$v = $(first)))
 $(foreach v,$(WHOLE),$(eval MOE_DATA.$v = $S/$(firstword $(subst -, ,$v))-train.bin))
 
 # The encoders, one of each, whose features the others learn on.
@@ -269,14 +259,3 @@ $D/pairs.csv: $(fours)
 		printf "t200-four,%d,pair_sorted,,%.9g\n", NR - 1, $$6 }' >$@
 $D/figures.csv: $(figures) $D/unigram-own.csv $D/unigram-gpt2.csv $D/pairs.csv
 	@{ echo variant,seed,figure,phase,value; cat $^; } >$@
-
-inputs = $D/figures.csv testdata/ecology/tables.csv
-stats = awk -f t/claims/stats.awk
-$D/tables.txt: $(inputs) t/claims/stats.awk t/claims/ecology-tables.awk
-	@$(stats) -f t/claims/ecology-tables.awk $(inputs) >$@
-$D/verdicts.csv: $(inputs) t/claims/stats.awk t/claims/ecology-verdicts.awk
-	@$(stats) -f t/claims/ecology-verdicts.awk $(inputs) >$@
-$D/summary.csv: $(inputs) t/claims/stats.awk t/claims/summary.awk
-	@$(stats) -f t/claims/summary.awk $(inputs) >$@
-.PHONY: claims
-.DELETE_ON_ERROR:

@@ -1,23 +1,11 @@
 # The key store's claims, tested: `make claims-keystore` in the project's root, see moe-claims(7).
 # Variables: STORIES CODE (texts; else those of this machine), CLAIMS_DIR (where it all goes), SEEDS.
 
-B ?= bin
-CLAIMS_DIR ?= $(B)/claims
-SEEDS ?= 1 2 3
-D = $(CLAIMS_DIR)/keystore
-T = $D/text
-R = $D/runs
-first = $(firstword $(SEEDS))
-export PATH := $(abspath $B):$(PATH)
+SET = keystore
+inputs = $D/figures.csv testdata/keystore/tables.csv
+shown = plots
+include t/claims/claims.mk
 
-claims: $D/tables.txt $D/verdicts.csv $D/summary.csv plots
-	@cat $D/tables.txt
-	@echo; echo 'Verdicts (also in $D/verdicts.csv; all figures in $D/figures.csv)'
-	@$(stats) -f t/claims/keystore-verdicts.awk -v people=1 $(inputs)
-
-MOE_TRAIN = $(abspath $B)/moe-train
-MOE_RUNS = $R
-MOE_SEEDS = $(SEEDS)
 MOE_STEPS = 500
 MOE_DATA = $T/stories.tok
 MOE_OPTIONS = --dim 64 --heads 4 --layers 2 --experts 256 --hidden 128 --top-k 4 --seq 128 --batch 8 \
@@ -111,14 +99,10 @@ $R/pretrained/$(first)/ckpt.safetensors: $(schools)
 
 # Texts of at most 2 MB, the last 128 KiB held out.
 STORIES ?=
-CODE ?=
 HELD = 131072
-$T/stories.all: from = $(if $(STORIES),cp $(STORIES),moe-data text bible --limit 2M -o)
-$T/code.all: from = $(if $(CODE),cp $(CODE),moe-data text python --limit 2M -o)
-$T/law.all: from = moe-data text licenses --limit 2M -o
-$T/%.all:
-	@mkdir -p $T
-	@$(from) $@
+limit = 2M
+include t/claims/texts.mk
+$T/stories.all: from = $(if $(STORIES),cp $(STORIES),moe-data text bible --limit $(limit) -o)
 $T/held: $T/stories.all
 	@tail -c $(HELD) $< >$@
 $T/stories.val: $T/held
@@ -143,15 +127,6 @@ $D/figures.csv: $(figures)
 	@echo variant,seed,figure,phase,value >$@
 	@cat $(figures) >>$@
 
-inputs = $D/figures.csv testdata/keystore/tables.csv
-stats = awk -f t/claims/stats.awk
-$D/tables.txt: $(inputs) t/claims/stats.awk t/claims/keystore-tables.awk
-	@$(stats) -f t/claims/keystore-tables.awk $(inputs) >$@
-$D/verdicts.csv: $(inputs) t/claims/stats.awk t/claims/keystore-verdicts.awk
-	@$(stats) -f t/claims/keystore-verdicts.awk $(inputs) >$@
-$D/summary.csv: $(inputs) t/claims/stats.awk t/claims/summary.awk
-	@$(stats) -f t/claims/summary.awk $(inputs) >$@
-
 # The keys of the first layer and who works with whom, with peer-pull and without.
 plots: $(foreach v,base no-beta still,$(if $(call runs_of,$v),$D/plots/$v.svg))
 $D/plots/%.svg: $R/%/$(first)/ckpt.safetensors
@@ -159,5 +134,3 @@ $D/plots/%.svg: $R/%/$(first)/ckpt.safetensors
 	@moe-train -j 1 --eval $< --trace-csv $@.trace $T/held.tok >/dev/null
 	@moe-knn galaxy --svg $@ -o $@.csv $<:0 $@.trace
 	@rm $@.trace
-.PHONY: claims plots
-.DELETE_ON_ERROR:

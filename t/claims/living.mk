@@ -2,28 +2,17 @@
 # Variables: SYSTEM (of moe-data chaos), PROSE (a text; else the Bible), CLAIMS_DIR, SEEDS,
 # SIZE=full (100,000 steps and up to 1,500 experts a layer, as published: a day).
 
-B ?= bin
-CLAIMS_DIR ?= $(B)/claims
-SEEDS ?= 1 2 3
-SYSTEM ?= lorenz
-D = $(CLAIMS_DIR)/living
-T = $D/text
-R = $D/runs
-export PATH := $(abspath $B):$(PATH)
+SET = living
+inputs = $D/figures.csv testdata/living/table.csv
+include t/claims/claims.mk
 
-claims: $D/tables.txt $D/verdicts.csv $D/summary.csv
-	@cat $D/tables.txt
-	@echo; echo 'Verdicts (also in $D/verdicts.csv; all figures in $D/figures.csv)'
-	@$(stats) -f t/claims/living-verdicts.awk -v people=1 $(inputs)
+SYSTEM ?= lorenz
 
 full = $(filter full,$(SIZE))
 STEPS = $(if $(full),100000,4000)
 EVERY = $(if $(full),10000,400)
 MOST = $(if $(full),1500,128)
 
-MOE_TRAIN = $(abspath $B)/moe-train
-MOE_RUNS = $R
-MOE_SEEDS = $(SEEDS)
 MOE_STEPS = $(STEPS)
 MOE_OPTIONS = --dim 32 --layers 2 --heads 2 --top-k 2 --hidden 32 --seq 64 --batch 8 --lr 3e-3 \
 	--warmup 100 --census-every 10 --ckpt-every $(EVERY)
@@ -56,7 +45,7 @@ MOE_OPTIONS.plateau-waves = $(plateau) phi --escape fourier
 MOE_OPTIONS.plateau-off = $(plateau) phi,escape
 # As many as come; one seed.
 MOE_OPTIONS.grown = $(call living,1500) $(chaos)
-MOE_SEEDS.grown = $(firstword $(SEEDS))
+MOE_SEEDS.grown = $(first)
 $(foreach v,$(CHAOS),$(eval MOE_DATA.$v = $T/chaos))
 
 PROSE_RUNS = prose-living prose-fixed
@@ -83,17 +72,15 @@ $(foreach s,$(SEEDS),\
 	$(eval $(call after,fixed-flops,living,$s,chaos,flops))\
 	$(eval $(call after,prose-params,prose-living,$s,prose,params))\
 	$(eval $(call after,prose-flops,prose-living,$s,prose,flops)))
-$(eval $(call after,grown-params,grown,$(firstword $(SEEDS)),chaos,params))
+$(eval $(call after,grown-params,grown,$(first),chaos,params))
 moe-runs: $(LATER)
 
 # Two megabytes, whose last 64 KiB are held out; 32 KiB of these are looked at.
-PROSE ?=
+limit = 2M
+include t/claims/texts.mk
 $T/chaos.all:
 	@mkdir -p $T
 	@moe-data chaos --tokens 2000000 --seed 1 --floor $D/floor.csv -o $@ $(SYSTEM)
-$T/prose.all:
-	@mkdir -p $T
-	@$(if $(PROSE),cp $(PROSE) $@,moe-data text bible --limit 2M -o $@)
 $T/%.val: $T/%.all
 	@tail -c 65536 $< | head -c 32768 >$@
 $T/%: $T/%.all
@@ -121,14 +108,3 @@ $D/figures.csv: $(figures) $D/memory.csv $(patsubst %,$D/timed-%.csv,$(if $(filt
 	@echo variant,seed,figure,phase,value >$@
 	@cat $(filter-out $D/floor.csv,$^) >>$@
 	@sed -n 's/^\(floor[a-z_]*\|reached\),\([^,]*\),.*/chaos,1,\1,,\2/p' $D/floor.csv >>$@
-
-inputs = $D/figures.csv testdata/living/table.csv
-stats = awk -f t/claims/stats.awk
-$D/tables.txt: $(inputs) t/claims/stats.awk t/claims/living-tables.awk
-	@$(stats) -f t/claims/living-tables.awk $(inputs) >$@
-$D/verdicts.csv: $(inputs) t/claims/stats.awk t/claims/living-verdicts.awk
-	@$(stats) -f t/claims/living-verdicts.awk $(inputs) >$@
-$D/summary.csv: $(inputs) t/claims/stats.awk t/claims/summary.awk
-	@$(stats) -f t/claims/summary.awk $(inputs) >$@
-.PHONY: claims
-.DELETE_ON_ERROR:

@@ -1,22 +1,13 @@
 # The market's claims, tested: `make claims-market` in the project's root, see moe-claims(7).
 # Variables: PROSE CODE (texts; else those of this machine), CLAIMS_DIR (where it all goes), SEEDS.
 
-B ?= bin
-CLAIMS_DIR ?= $(B)/claims
-SEEDS ?= 1 2 3
-D = $(CLAIMS_DIR)/market
-T = $D/text
-R = $D/runs
-export PATH := $(abspath $B):$(PATH)
+SET = market
+inputs = $D/figures.csv $(addprefix testdata/market/,replacements.csv recovery.csv loss.csv) \
+	$D/value.csv
+extra = $D/cycles.csv
+shown = plots
+include t/claims/claims.mk
 
-claims: $D/tables.txt $D/verdicts.csv $D/summary.csv plots
-	@cat $D/tables.txt
-	@echo; echo 'Verdicts (also in $D/verdicts.csv; all figures in $D/figures.csv)'
-	@$(stats) -f t/claims/market-verdicts.awk -v people=1 $(inputs)
-
-MOE_TRAIN = $(abspath $B)/moe-train
-MOE_RUNS = $R
-MOE_SEEDS = $(SEEDS)
 MOE_STEPS = 4500
 MOE_KEEP = 1500 3000
 MOE_DATA = prose=$T/prose code=$T/code@1500 prose=$T/prose@3000
@@ -77,7 +68,7 @@ MOE_STEPS.scale-8x2 = 900
 MOE_STEPS.scale-64x12 = 900
 MOE_KEEP.scale-8x2 =
 MOE_KEEP.scale-64x12 =
-MOE_SEEDS.scale-64x12 = $(firstword $(SEEDS))
+MOE_SEEDS.scale-64x12 = $(first)
 
 # Cycles of three and of five domains, twice and back to the first, with a market and without; one
 # seed.
@@ -99,23 +90,15 @@ MOE_KEEP.cycle-3 =
 MOE_KEEP.cycle-5 =
 MOE_KEEP.cycle-3-fixed =
 MOE_KEEP.cycle-5-fixed =
-$(foreach v,$(CYCLES),$(eval MOE_SEEDS.$v = $(firstword $(SEEDS))))
+$(foreach v,$(CYCLES),$(eval MOE_SEEDS.$v = $(first)))
 
 MOE_VARIANTS = $(PAPER) $(CONTROLS) $(BESIDE) $(SCALE) $(CYCLES)
 include cmd/moe.mk
 
 # Texts of at most 2 MB, whose last 64 KiB are held out; recovery is measured on the first 8 KiB of
 # these.
-PROSE ?=
-CODE ?=
-$T/prose.all: from = $(if $(PROSE),cp $(PROSE),moe-data text bible --limit 2M -o)
-$T/code.all: from = $(if $(CODE),cp $(CODE),moe-data text python --limit 2M -o)
-$T/c.all: from = moe-data text c --limit 2M -o
-$T/perl.all: from = moe-data text perl --limit 2M -o
-$T/law.all: from = moe-data text licenses --limit 2M -o
-$T/%.all:
-	@mkdir -p $T
-	@$(from) $@
+limit = 2M
+include t/claims/texts.mk
 $T/%.held: $T/%.all
 	@tail -c 65536 $< >$@
 $T/%.val: $T/%.held
@@ -144,16 +127,6 @@ $D/value.csv:
 	@mkdir -p $D
 	@moe-market value -o $@ 2>/dev/null
 
-inputs = $D/figures.csv $(addprefix testdata/market/,replacements.csv recovery.csv loss.csv) \
-	$D/value.csv
-stats = awk -f t/claims/stats.awk
-$D/tables.txt: $(inputs) $D/cycles.csv t/claims/stats.awk t/claims/market-tables.awk
-	@$(stats) -f t/claims/market-tables.awk $(inputs) $D/cycles.csv >$@
-$D/verdicts.csv: $(inputs) t/claims/stats.awk t/claims/market-verdicts.awk
-	@$(stats) -f t/claims/market-verdicts.awk $(inputs) >$@
-$D/summary.csv: $(inputs) t/claims/stats.awk t/claims/summary.awk
-	@$(stats) -f t/claims/summary.awk $(inputs) >$@
-
 # The paper's figures 1 and 2, the losses, and who is used when.
 runs_of = $(filter $(foreach v,$1,$R/$v/%),$(scored:/ckpt.safetensors=))
 figure1 = $(call runs_of,A2 B2 C2)
@@ -167,5 +140,3 @@ $D/plots/experts.svg: kind = experts
 $D/plots/%.svg: $D/figures.csv
 	@mkdir -p $(@D)
 	@moe-view --plot $(kind) -o $@ $($*)
-.PHONY: claims plots
-.DELETE_ON_ERROR:

@@ -2,27 +2,16 @@
 # Variables: PROSE CODE (texts; else those of this machine), TRACES (of models with 128 experts a
 # layer), CLAIMS_DIR (where it all goes), SEEDS.  Times are measured: nothing runs beside anything.
 
-B ?= bin
-CLAIMS_DIR ?= $(B)/claims
-SEEDS ?= 1 2 3
-TRACES ?= $(wildcard ../shared/data/traces/*.route.csv.gz)
-D = $(CLAIMS_DIR)/xslot
-T = $D/text
-R = $D/runs
-export B
-export PATH := $(abspath $B):$(PATH)
-.NOTPARALLEL:
+SET = xslot
+inputs = $D/figures.csv $D/replay.csv
+more = t/claims/xslot-replay.awk
+include t/claims/claims.mk
 
-claims: $D/verdicts.csv $D/tables.txt $D/summary.csv
-	@cat $D/tables.txt
-	@echo; echo 'Verdicts (also in $D/verdicts.csv; all figures in $D/figures.csv)'
-	@$(stats) -f t/claims/xslot-verdicts.awk -v people=1 $(inputs)
+TRACES ?= $(wildcard ../shared/data/traces/*.route.csv.gz)
+.NOTPARALLEL:
 
 # 256 experts of 256 KiB, 64 MiB in all, of which a token uses 4 in each of 4 layers.
 STEPS ?= 500
-MOE_TRAIN = $(abspath $B)/moe-train
-MOE_RUNS = $R
-MOE_SEEDS = $(SEEDS)
 MOE_JOBS = 2
 MOE_STEPS = $(STEPS)
 MOE_DATA = $T/text
@@ -33,15 +22,8 @@ MOE_OPTIONS = $(MODEL) --act relu --top-k 4 --seq 128 --batch 8 --lr 2e-3 --warm
 include cmd/moe.mk
 
 # Four kinds of text, a megabyte of each; of prose and code 128 KiB more that no model has seen.
-PROSE ?=
-CODE ?=
-$T/prose.all: from = $(if $(PROSE),cp $(PROSE),moe-data text bible --limit 1200K -o)
-$T/code.all: from = $(if $(CODE),cp $(CODE),moe-data text python --limit 1200K -o)
-$T/c.all: from = moe-data text c --limit 1200K -o
-$T/perl.all: from = moe-data text perl --limit 1200K -o
-$T/%.all:
-	@mkdir -p $T
-	@$(from) $@
+limit = 1200K
+include t/claims/texts.mk
 $T/%.held: $T/%.all
 	@tail -c 131072 $< >$@
 $T/text: $(addprefix $T/,prose.all code.all c.all perl.all)
@@ -89,14 +71,3 @@ $D/replay.csv: $(TRACES) t/claims/xslot.mk $B/moe-prefetch
 		$(call replay,as traced,--policy learned --predictor tree --prefetch --tier $t \
 			$(AS_TRACED));)) \
 	} >$@
-
-inputs = $D/figures.csv $D/replay.csv
-stats = awk -f t/claims/stats.awk -f t/claims/xslot-replay.awk
-$D/tables.txt: $(inputs) t/claims/stats.awk t/claims/xslot-replay.awk t/claims/xslot-tables.awk
-	@$(stats) -f t/claims/xslot-tables.awk $(inputs) >$@
-$D/verdicts.csv: $(inputs) t/claims/stats.awk t/claims/xslot-replay.awk t/claims/xslot-verdicts.awk
-	@$(stats) -f t/claims/xslot-verdicts.awk $(inputs) >$@
-$D/summary.csv: $(inputs) t/claims/stats.awk t/claims/summary.awk
-	@awk -f t/claims/stats.awk -f t/claims/summary.awk $(inputs) >$@
-.PHONY: claims
-.DELETE_ON_ERROR:
