@@ -16,6 +16,10 @@
 enum ckpt_type { CKPT_F32, CKPT_BF16, CKPT_F16, CKPT_F64, CKPT_I64, CKPT_I32, CKPT_U8 };
 enum { CKPT_MAXDIM = 4 };
 
+/* Bytes of memory, about, for each tensor of a file that is read or written: its line in the header
+ * and in the list of sums, as text and in tables, as measured. */
+enum { CKPT_LISTED = 1100 };
+
 const char *ckpt_type_name(enum ckpt_type type); /* as the header has it: "F32" */
 size_t ckpt_type_bytes(enum ckpt_type type);
 

@@ -1065,6 +1065,13 @@ data_bytes(const struct loop *l)
 	return bytes;
 }
 
+/* The experts' tensors in a checkpoint, with both moments of those that learn. */
+static size_t
+listed(const struct shape *s, double experts)
+{
+	return (size_t)experts * (kern_gated(s->act) ? 3 : 2) * (s->frozen ? 1 : 3);
+}
+
 static void
 plan(const struct loop *l, const struct shape *s, struct train_plan *out)
 {
@@ -1084,7 +1091,8 @@ plan(const struct loop *l, const struct shape *s, struct train_plan *out)
 			 net_idle_bytes(s, &h, r->batch, r->seq) +
 			 (r->divergence > 0 ? net_extra_bytes(s, r->batch, r->seq) : 0) +
 			 (shape_keyed(s) ? keys_bytes(s, (long)r->batch * r->seq, r->accum) : 0) +
-			 data_bytes(l) + (size_t)task_workers() * ffn_scratch(s) + RESIDENT_BASE};
+			 data_bytes(l) + (size_t)task_workers() * ffn_scratch(s) +
+			 listed(s, experts) * CKPT_LISTED + RESIDENT_BASE};
 }
 
 int
