@@ -81,12 +81,6 @@ trace_tells_correct(const struct trace *t)
 	return t->at[CORRECT] >= 0;
 }
 
-bool
-trace_tells_confidence(const struct trace *t)
-{
-	return t->confidence >= 0;
-}
-
 int
 trace_at(const struct trace *t)
 {

@@ -32,7 +32,6 @@ struct trace;
 
 struct trace *trace_open(const char *name, bool confidence); /* NULL with a message */
 bool trace_tells_correct(const struct trace *t);
-bool trace_tells_confidence(const struct trace *t);
 /* Next row: 1, 0 at the end, -1 with a message. */
 int trace_next(struct trace *t, struct trace_choice *c);
 /* Put FILE:LINE of the row before the message that is there; always -1. */

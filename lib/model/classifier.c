@@ -88,17 +88,6 @@ classifier_init(struct classifier *c, uint64_t seed)
 	mixture_init(c->mixture, seed, 1 << 20);
 }
 
-long
-classifier_params(const struct classifier *c)
-{
-	long n = 0;
-
-	for (int i = 2; i < c->tensors; i++)
-		if (!strstr(c->tensor[i]->name, "running_"))
-			n += c->tensor[i]->rows * c->tensor[i]->cols;
-	return n;
-}
-
 void
 classifier_forward(struct classifier *c, const struct mixture_loss *loss, const float *x,
 		   const uint16_t *label, int n, bool train, uint64_t seed, long step,

@@ -32,7 +32,6 @@ struct classifier {
 struct classifier *classifier_new(const struct classifier_shape *s, int batch, bool train);
 void classifier_free(struct classifier *c); /* NULL is harmless */
 void classifier_init(struct classifier *c, uint64_t seed);
-long classifier_params(const struct classifier *c); /* that learn */
 
 /* train: the encoder normalises by batch, and classifier_back may follow. */
 void classifier_forward(struct classifier *c, const struct mixture_loss *loss, const float *x,

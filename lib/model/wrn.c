@@ -220,19 +220,6 @@ wrn_new(int depth, int k, int planes, int height, int width, int batch, bool tra
 	return w;
 }
 
-size_t
-wrn_bytes(int depth, int k, int planes, int height, int width, int batch, bool train)
-{
-	struct wrn w = {
-		.depth = depth, .k = k, .blocks = (depth - 4) / 2, .batch = batch, .train = train};
-	struct arena a = {0};
-
-	w.block = mem_zero((size_t)w.blocks, sizeof *w.block);
-	layout(&w, &a, planes, height, width);
-	free(w.block);
-	return a.used;
-}
-
 void
 wrn_free(struct wrn *w)
 {

@@ -24,7 +24,6 @@ struct wrn;
  */
 struct wrn *wrn_new(int depth, int k, int planes, int height, int width, int batch, bool train);
 void wrn_free(struct wrn *w); /* NULL is harmless */
-size_t wrn_bytes(int depth, int k, int planes, int height, int width, int batch, bool train);
 
 /* Filters Normal(0, sqrt(2 / (9 out))), scales 1, shifts 0, from (seed, RNG_INIT, 0, index). */
 void wrn_init(struct wrn *w, uint64_t seed, uint64_t index);

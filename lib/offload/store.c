@@ -34,8 +34,9 @@ align_up(uint64_t n)
 	return (n + STORE_ALIGN - 1) / STORE_ALIGN * STORE_ALIGN;
 }
 
-size_t
-store_leaf_bytes(const struct shape *s, int neurons)
+/* Bytes of a leaf of so many neurons, padding included. */
+static size_t
+leaf_bytes(const struct shape *s, int neurons)
 {
 	return align_up((uint64_t)leaf_floats(s, neurons) * sizeof(float));
 }
@@ -125,7 +126,7 @@ lay_out(struct store *s, const struct shape *shape, int leaf)
 				struct store_leaf *x = &s->leaf[n];
 				x->at = at;
 				x->neurons = left < leaf ? left : leaf;
-				x->bytes = (uint32_t)store_leaf_bytes(shape, x->neurons);
+				x->bytes = (uint32_t)leaf_bytes(shape, x->neurons);
 				x->layer = l;
 				x->slot = e;
 				x->first = s->neurons;
@@ -571,8 +572,8 @@ get_head(struct reader *r, struct store *s, const struct preamble *pre)
 	int bad = get_shape(r, s, pre, &shape);
 
 	s->head = pre->head;
-	if (!bad && (pre->leaf < 1 || pre->leaf > 1 << 20 ||
-		     store_leaf_bytes(&shape, (int)pre->leaf) > 1 << 30))
+	if (!bad &&
+	    (pre->leaf < 1 || pre->leaf > 1 << 20 || leaf_bytes(&shape, (int)pre->leaf) > 1 << 30))
 		bad = err_set("%s: leaves of %u neurons", r->name, pre->leaf);
 	if (!bad && (!lay_out(s, &shape, (int)pre->leaf) || s->bytes != pre->bytes))
 		bad = err_set("%s: has %llu bytes (expected %llu by its experts)", r->name,

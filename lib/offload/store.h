@@ -47,8 +47,6 @@ struct store {
 	signed char *q;		      /* [neurons, row] */
 };
 
-/* Bytes of a leaf of so many neurons, padding included. */
-size_t store_leaf_bytes(const struct shape *s, int neurons);
 /* The most leaves that a token may need in one layer at once. */
 int store_need(const struct store *s);
 /* A mark of the model: the CRC-32 of what each token uses, however its leaves were cut; not 0. */

@@ -125,8 +125,8 @@ living_wants(void)
 	       ROW_PHI_HIGH | ROW_LOSS_LOW | ROW_PLATEAU | ROW_NORM_MEAN | ROW_ESCAPE;
 }
 
-bool
-living_due(const struct living *l, long step)
+static bool
+due(const struct living *l, long step)
 {
 	return step % l->interval == 0;
 }
@@ -445,7 +445,7 @@ living_decide(const struct living *l, struct policy_step *s, struct policy_event
 	for (int k = 0; k < s->layers; k++) {
 		const struct body b = {.r = s->row + s->begin[k],
 				       .n = s->begin[k + 1] - s->begin[k]};
-		if (living_due(l, s->step))
+		if (due(l, s->step))
 			decide_layer(l, b.r, b.n, e);
 		else
 			keep(l, &b, "interval", e);

@@ -80,7 +80,6 @@ int living_check(struct living *l);
 
 unsigned living_needs(void); /* columns of the census (enum row_column) */
 unsigned living_wants(void);
-bool living_due(const struct living *l, long step);
 
 /*
  * Decide on a step: the rows' factors, vitality, and what is to be remembered of each are set, and

@@ -77,8 +77,8 @@ subject_close(struct subject *s)
 	}
 }
 
-int
-subject_experts(const struct subject *s, int layer)
+static int
+experts_of(const struct subject *s, int layer)
 {
 	return s->classifier ? s->labeller.c->s.mixture.experts
 			     : s->model.param->shape.experts[layer];
@@ -178,7 +178,7 @@ subject_slots(const struct subject *s, struct tally *t)
 {
 	t->correct = true;
 	for (int l = 0; l < s->layers; l++)
-		tally_slots(t, l, subject_experts(s, l));
+		tally_slots(t, l, experts_of(s, l));
 }
 
 int

@@ -26,7 +26,6 @@ struct subject {
  * -1 with a message; what that leaves is closed. */
 int subject_open(struct subject *s, const char *ckpt, const char *data, int seq, int batch);
 void subject_close(struct subject *s);
-int subject_experts(const struct subject *s, int layer);
 
 /* A token or a sample in one layer. */
 struct subject_sample {

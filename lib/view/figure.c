@@ -211,8 +211,9 @@ figure_label(struct figure_series *s, const char *fmt, ...)
 	va_end(ap);
 }
 
-double
-figure_column(const struct figure_heat *h, int column)
+/* What stands at a heat map's column. */
+static double
+column_at(const struct figure_heat *h, int column)
 {
 	return h->middle ? (h->x[column] + h->x[column + 1]) / 2 : h->x[column + 1];
 }
@@ -361,7 +362,7 @@ csv_heat(FILE *out, const char *panel, const struct figure_heat *h)
 	for (int r = 0; r < h->rows; r++)
 		for (int c = 0; c < h->columns; c++)
 			if (!isnan(h->v[(long)r * h->columns + c]))
-				csv_row(out, panel, h->name[r], figure_column(h, c),
+				csv_row(out, panel, h->name[r], column_at(h, c),
 					h->v[(long)r * h->columns + c], NAN, NAN, "");
 }
 

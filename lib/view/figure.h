@@ -114,8 +114,6 @@ void figure_label(struct figure_series *s, const char *fmt, ...)
 
 /* Another sentence of the note, unless it is there. */
 void figure_note(struct figure *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* What stands at a heat map's column. */
-double figure_column(const struct figure_heat *h, int column);
 
 /*
  * Ends of y for a panel: as given, or the ticks of an axis of n parts around what the series span.

@@ -146,8 +146,9 @@ paint(const struct figure_series *s, char class[16])
 	return color_of[s->color % COLORS];
 }
 
-void
-svg_scale(unsigned rgb[SVG_LEVELS])
+/* Colours of the levels from low to high, as 0xRRGGBB. */
+static void
+scale_colours(unsigned rgb[SVG_LEVELS])
 {
 	static const unsigned stop[] = {0xf7f3e3, 0xd8ecc3, 0x9fd6b8, 0x57b9c1,
 					0x2d8fbd, 0x2a5ba5, 0x1c2a6e};
@@ -457,7 +458,7 @@ draw_heat(const struct draw *d, const struct box *b, const struct figure_heat *h
 
 	if (!h->rows || !h->columns)
 		return;
-	svg_scale(rgb);
+	scale_colours(rgb);
 	for (int i = 0, c = 0; i < width; i++) {
 		const double x = from + (i + 0.5) / width * (to - from);
 		while (c + 1 < h->columns && x > h->x[c + 1])
@@ -742,7 +743,7 @@ draw_scale(const struct draw *d, const struct figure_heat *h, double y, bool dry
 
 	if (dry)
 		return 2 * ROW;
-	svg_scale(rgb);
+	scale_colours(rgb);
 	put_text(d, d->left, y + 11, "", "t", h->scale);
 	for (int i = 0; i < 7; i++) {
 		fprintf(d->out,

@@ -14,9 +14,7 @@ enum { SVG_WIDE = 760, SVG_NARROW = 400 };
 /* A document of its own, or (alone false) an element for a page. */
 void svg_write(const struct figure *f, int width, bool alone, FILE *out);
 
-/* Colours of a heat map's scale, from low to high, as 0xRRGGBB. */
-enum { SVG_LEVELS = 48 };
-void svg_scale(unsigned rgb[SVG_LEVELS]);
+enum { SVG_LEVELS = 48 }; /* of a heat map's scale */
 /* The level of a value, 0 to SVG_LEVELS - 1. */
 int svg_level(const struct figure_heat *h, double v);
 
