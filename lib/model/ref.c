@@ -733,13 +733,21 @@ tell(struct check *c, const char *name, double error, double tolerance)
 static void
 fill(void *arg, struct tensor *t, int layer, int slot)
 {
-	struct check *c = arg;
 	const double mean = t->flat ? 1 : 0;
 	const double size = t->flat ? 0.3 : layer < 0 ? 0.5 : 1.5 / sqrt((double)t->cols);
 
 	(void)slot;
 	for (long i = 0; i < t->rows * t->cols; i++)
-		t->w[i] = (float)(mean + size * rng_normal(&c->rng));
+		t->w[i] = (float)(mean + size * rng_normal(arg));
+}
+
+void
+ref_fill(struct param *p, struct rng *r)
+{
+	param_each(p, fill, r);
+	for (int l = 0; l < p->shape.layers; l++)
+		for (int e = 0; p->layer[l].bias && e < p->layer[l].experts; e++)
+			p->layer[l].bias[e] = (float)(0.1 * rng_normal(r));
 }
 
 static void
@@ -747,13 +755,6 @@ start(struct check *c)
 {
 	const long n = (long)c->batch * c->seq;
 
-	c->p = param_new(c->s, true);
-	param_each(c->p, fill, c);
-	for (int l = 0; l < c->s->layers; l++)
-		for (int e = 0; c->p->layer[l].bias && e < c->s->experts[l]; e++)
-			c->p->layer[l].bias[e] = (float)(0.1 * rng_normal(&c->rng));
-	for (int l = 0; l < c->s->layers; l++)
-		c->p->layer[l].away = c->s->bent && l % 2 == 0;
 	c->net = net_new(c->p, c->batch, c->seq, true);
 	c->r = ref_new(c->p, n);
 	c->in = mem_zero((size_t)n, sizeof *c->in);
@@ -873,13 +874,21 @@ error_along(struct check *c, struct ref_tensor *x, const float *g, const double 
 	return error;
 }
 
+/* The way back did not come here, and what it left before is no gradient. */
+static bool
+idle(const struct param *p, const struct ref_tensor *x)
+{
+	const struct layer *l = x->layer < 0 ? NULL : &p->layer[x->layer];
+
+	return x->slot >= 0 ? !l->expert[x->slot]->touched : l && x->t == &l->detour && !l->away;
+}
+
 static double
 check_tensor(struct check *c, struct ref_tensor *x)
 {
 	const long n = x->t->rows * x->t->cols, samples = n <= TINY ? n : SAMPLES;
-	const bool idle = x->slot >= 0 && !c->p->layer[x->layer].expert[x->slot]->touched;
 	float *zero = mem_zero((size_t)n, sizeof *zero);
-	const float *g = idle ? zero : x->t->g;
+	const float *g = idle(c->p, x) ? zero : x->t->g;
 	double *v = reals(n), norm = 0, worst = 0;
 
 	for (long i = 0; i < n; i++)
@@ -940,6 +949,12 @@ check_oracle(struct check *c)
 	tell(c, "the oracle's loss", kl, GRADIENT_TOLERANCE);
 }
 
+static bool
+learns(const struct param *p, const struct ref_tensor *x)
+{
+	return x->slot < 0 ? x->t->g != NULL : param_learns(p->layer[x->layer].expert[x->slot]);
+}
+
 static void
 check_gradients(struct check *c)
 {
@@ -950,7 +965,7 @@ check_gradients(struct check *c)
 		check_oracle(c);
 	for (long i = 0; i < c->r->tensors; i++) {
 		struct group *g = c->group;
-		if (!c->r->tensor[i].t->g)
+		if (!learns(c->p, &c->r->tensor[i]))
 			continue;
 		while (g->name && strcmp(g->name, role(&c->r->tensor[i])) != 0)
 			g++;
@@ -963,11 +978,40 @@ check_gradients(struct check *c)
 	}
 }
 
+static int
+run_check(struct check *c)
+{
+	c->s = &c->p->shape;
+	c->how.back = true;
+	c->how.add = false;
+	start(c);
+	check_forward(c);
+	check_gradients(c);
+	check_next(c);
+	net_free(c->net);
+	ref_free(c->r);
+	free(c->in), free(c->out);
+	return c->failed;
+}
+
+int
+ref_check_param(struct param *p, const struct net_how *how, int batch, int seq, uint64_t seed,
+		ref_report *report, void *arg)
+{
+	return run_check(&(struct check){.p = p,
+					 .how = *how,
+					 .batch = batch,
+					 .seq = seq,
+					 .rng = rng_at(seed, RNG_TEST, 0, 0),
+					 .report = report,
+					 .arg = arg});
+}
+
 int
 ref_check(const struct shape *s, const struct net_how *how, int batch, int seq, uint64_t seed,
 	  ref_report *report, void *arg)
 {
-	struct check c = {.s = s,
+	struct check c = {.p = param_new(s, true),
 			  .how = *how,
 			  .batch = batch,
 			  .seq = seq,
@@ -975,15 +1019,10 @@ ref_check(const struct shape *s, const struct net_how *how, int batch, int seq, 
 			  .report = report,
 			  .arg = arg};
 
-	c.how.back = true;
-	c.how.add = false;
-	start(&c);
-	check_forward(&c);
-	check_gradients(&c);
-	check_next(&c);
-	net_free(c.net);
-	ref_free(c.r);
+	ref_fill(c.p, &c.rng);
+	for (int l = 0; l < s->layers; l++)
+		c.p->layer[l].away = s->bent && l % 2 == 0;
+	run_check(&c);
 	param_free(c.p);
-	free(c.in), free(c.out);
 	return c.failed;
 }

@@ -1,5 +1,6 @@
 #ifndef MODEL_REF_H
 #define MODEL_REF_H
+#include "base/rng.h"
 #include "model/net.h"
 
 /*
@@ -66,5 +67,10 @@ void ref_targets(struct ref *r, const struct net *n);
 typedef void ref_report(void *arg, const char *name, double error, double tolerance, bool pass);
 int ref_check(const struct shape *s, const struct net_how *how, int batch, int seq, uint64_t seed,
 	      ref_report *report, void *arg);
+/* The same of a model as it is; its gradients are lost, what is frozen has none. */
+int ref_check_param(struct param *p, const struct net_how *how, int batch, int seq, uint64_t seed,
+		    ref_report *report, void *arg);
+/* The weights of those random models: so large that no part works in its linear range. */
+void ref_fill(struct param *p, struct rng *r);
 
 #endif
