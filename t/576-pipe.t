@@ -54,6 +54,28 @@ decide <census | ok "decisions on the standard input" train -j1 --experts-csv ce
 	--decisions - -o stdin
 same_run one stdin "by the standard input"
 
+# --- complete ---
+# late: a policy that opens its pipes one after the other
+late() {
+	{
+		sleep 0.2
+		decide >decisions
+	} <census &
+	policy=$!
+}
+late
+fails 0 "a run that is complete" ask one
+ok "tells its policy so, which has no more to do" wait $policy
+same_run one piped "it is as it was"
+fails 0 "nor does it keep another reader waiting" train --loss-csv census -o one &
+is "$(cat census)" "" "who sees the end of the pipe"
+wait
+train --steps 62 --schedule constant --experts-csv part.csv -o part
+late
+fails 0 "a run with no census to come" train --steps 64 --schedule constant --experts-csv census \
+	--decisions decisions -o part
+ok "neither" wait $policy
+
 # --- killed ---
 for at in 20 25 40 60; do
 	sed -u "/^$at,/Q" <census | decide >decisions &

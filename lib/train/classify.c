@@ -318,7 +318,7 @@ resume(struct job *j)
 	    (j->step = state_step(k)) < 0)
 		goto out;
 	if (j->step >= j->r->steps) {
-		status = 0;
+		status = run_open_pipes(&j->run, j->t->dir, j->t->csv, files);
 		goto out;
 	}
 	if (!files) {
@@ -624,6 +624,8 @@ run(struct job *j)
 	j->ckpt = run_path(j->t->dir, "ckpt.safetensors");
 	if ((file_exists(j->ckpt) ? resume(j) : begin(j)) < 0)
 		return TRAIN_FAILED;
+	if (j->step >= r->steps)
+		return TRAIN_DONE;
 	if (j->t->timing && (!(j->timing = file_create(j->t->timing)) ||
 			     row_header(&(struct row){.f = j->timing}, timing_columns) != 0))
 		return TRAIN_FAILED;

@@ -73,7 +73,7 @@ decisions_name(const struct decisions *d)
 
 /* 1 when there is something to read, be it the end; 0 when stopped; -1 when nothing will come. */
 static int
-await(struct decisions *d, int census, const volatile sig_atomic_t *stop)
+await(const struct decisions *d, int census, const volatile sig_atomic_t *stop)
 {
 	struct pollfd p[2] = {{.fd = d->in, .events = POLLIN}, {.fd = census}};
 
@@ -121,4 +121,11 @@ decisions_next(struct decisions *d, long step, int census, const volatile sig_at
 		return err_set("%s:%ld: events of step %ld (expected those of step %ld)", d->name,
 			       (*e)->v[0].line, (*e)->step, step);
 	return 1;
+}
+
+void
+decisions_settle(const struct decisions *d, const volatile sig_atomic_t *stop)
+{
+	if (!d->h)
+		(void)await(d, -1, stop);
 }

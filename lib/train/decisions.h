@@ -24,6 +24,12 @@ struct decisions *decisions_open(const char *name);
 int decisions_next(struct decisions *d, long step, int census, const volatile sig_atomic_t *stop,
 		   struct policy_events **e);
 
+/*
+ * The run has ended, and the census is closed: who was never asked may still be about to open the
+ * pipe, and would wait there for ever.  Wait for its first sign, or its end, or *stop.
+ */
+void decisions_settle(const struct decisions *d, const volatile sig_atomic_t *stop);
+
 /* The name, for messages about the events. */
 const char *decisions_name(const struct decisions *d);
 void decisions_close(struct decisions *d); /* NULL is harmless */

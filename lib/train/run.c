@@ -110,6 +110,16 @@ err:
 	return -1;
 }
 
+int
+run_open_pipes(struct run *r, const char *dir, char *const elsewhere[RUN_CSVS], const char *marks)
+{
+	bool wanted[RUN_CSVS];
+
+	for (int i = 0; i < RUN_CSVS; i++)
+		wanted[i] = elsewhere[i] && !regular(elsewhere[i]);
+	return run_open(r, dir, elsewhere, wanted, marks);
+}
+
 bool
 run_new(const struct run *r, enum run_csv i)
 {

@@ -27,6 +27,12 @@ char *run_path(const char *dir, const char *name);
  */
 int run_open(struct run *r, const char *dir, char *const elsewhere[RUN_CSVS],
 	     const bool wanted[RUN_CSVS], const char *marks);
+/*
+ * Those alone that go to pipes, of a run to which nothing is to be added: who waits at one sees its
+ * end when they are closed.  A file is left as it is.
+ */
+int run_open_pipes(struct run *r, const char *dir, char *const elsewhere[RUN_CSVS],
+		   const char *marks);
 bool run_new(const struct run *r, enum run_csv i);   /* has no header yet */
 bool run_piped(const struct run *r, enum run_csv i); /* is no file that a resumed run cuts */
 /* Flush one to the system, for readers. */

@@ -18,6 +18,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char timing_columns[] =
@@ -263,7 +264,7 @@ greet(struct loop *l)
 	uint64_t bytes;
 	uint32_t crc;
 
-	if (!run_piped(&l->run, RUN_EXPERTS))
+	if (!l->decisions || !run_piped(&l->run, RUN_EXPERTS))
 		return 0;
 	file_tallied(f, &bytes, &crc);
 	if (row_header(&w, policy_row_columns) != 0 || file_flush(f) != 0)
@@ -298,7 +299,7 @@ open_csvs(struct loop *l, const char *marks)
 					      : row_header(&l->run.row[i], head[i])) ||
 			      run_flush(&l->run, (enum run_csv)i);
 	free(loss);
-	return bad || (l->decisions && begun && greet(l) != 0) ? -1 : 0;
+	return bad || (begun && greet(l) != 0) ? -1 : 0;
 }
 
 /* Events that others carried out on the checkpoint, onto the table. */
@@ -325,7 +326,9 @@ resume(struct loop *l, const struct ckpt *k)
 		return -1;
 	l->due = ckpt_meta(k, "held");
 	if (l->step >= l->r->steps && !l->due && !events)
-		return 0;
+		return run_open_pipes(&l->run, l->t->dir, l->t->csv, files) != 0 || greet(l) != 0
+			       ? -1
+			       : 0;
 	if (!files)
 		return err_set("%s: does not say how far the CSV files had been written", k->name);
 	if (state_params(k, l->r, STATE_RESUME, &l->param) != 0)
@@ -1026,14 +1029,27 @@ run(struct loop *l)
 	return steps(l);
 }
 
+/* Whether somebody reads the census and is to decide. */
+static bool
+accompanied(const struct loop *l)
+{
+	const struct file *f = l->run.file[RUN_EXPERTS];
+	struct stat st;
+
+	return l->decisions && f && fstat(file_fd(f), &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
 enum train_end
 train_run(struct train *t)
 {
 	struct loop l = {.t = t, .r = t->recipe, .site = {t->dir, -1, NULL}};
 	enum train_end end = run(&l);
 	char *message = end == TRAIN_FAILED ? mem_copy(err_text()) : NULL;
+	const bool settle = end == TRAIN_DONE && accompanied(&l);
 	int bad = run_close(&l.run) | file_close(l.timing);
 
+	if (settle)
+		decisions_settle(l.decisions, t->stop);
 	loop_free(&l);
 	if (message)
 		err_set("%s", message);
