@@ -222,6 +222,36 @@ column_invariance(void)
 	}
 }
 
+/* A packed operand, its rows scaled, gives the bits of nt with rows that were scaled before. */
+static void
+one_packed(long m, long n, long k, long pad, bool scaled)
+{
+	const float *a = matrix(0, m, k, k + pad), *b = matrix(1, n, k, k + pad);
+	const float *s = scaled ? vector(2, n) : NULL;
+	float *rows = edge(3, n * k), *p = edge(4, kern_packed(n, k));
+	float *want = edge(5, m * n), *got = matrix(6, m, n, n + pad);
+
+	for (long i = 0; i < n; i++)
+		kern->scale(k, s ? s[i] : 1, b + i * (k + pad), rows + i * k);
+	kern->nt(m, n, k, a, k + pad, rows, k, want, n, false);
+	kern->pack(n, k, s, b, k + pad, p);
+	kern->packed(m, n, k, a, k + pad, p, got, n + pad);
+	for (long i = 0; i < m; i++)
+		same_bits(got + i * (n + pad), want + i * n, n, "packed", n);
+	spills(got, m, n, n + pad, "packed");
+}
+
+static void
+packs(void)
+{
+	for (long n = 1; n <= 100; n++)
+		one_packed(pick(1, 60), n, pick(1, 70), pick(0, 5), n % 2);
+	one_packed(57, 300, 64, 0, true);
+	one_packed(31, 70, 300, 3, true);
+	one_packed(3, 33, 777, 0, false);
+	verdict("packed operands");
+}
+
 /* ---- rows ---- */
 
 static void
@@ -287,7 +317,7 @@ row_sets(void)
 				if (a[i] != 0)
 					kern->axpy(k, a[i], b + i * k, sum);
 			}
-			kern->mix(n, k, a, b, z);
+			kern->mix(n, k, a, b, k, z);
 			same_bits(z, sum, k, "mix", n);
 			spills(z, 1, k, k, "mix");
 			for (long i = 0; i < k; i++) {
@@ -298,7 +328,7 @@ row_sets(void)
 		}
 	const float none[2] = {0, -0.0f}, bad[4] = {NAN, INFINITY, NAN, -INFINITY};
 	float y[2] = {1, -0.0f}, kept[2] = {1, -0.0f};
-	kern->mix(2, 2, none, bad, y);
+	kern->mix(2, 2, none, bad, 2, y);
 	same_bits(y, kept, 2, "mix of rows of zero weight", 0);
 	verdict("dots, mix and dot8 of 1 to 70 numbers");
 }
@@ -917,6 +947,7 @@ all_kernels(void)
 {
 	draw = rng_at(1, RNG_TEST, 210, 0);
 	products();
+	packs();
 	row_invariance(45, 67, 1);
 	row_invariance(33, 600, 9);
 	verdict("a row of a product has the same bits among 1 to 200 rows");

@@ -27,34 +27,43 @@ plain_largest(int n, int k, const float *x, int *out)
 	}
 }
 
+/* Beside tails: the groups in which candidates are sought are of 128, 64 and 32. */
 static void
 largest(struct rng *r)
 {
 	int wrong = 0, tries = 0;
-	float x[300];
+	float x[600], scaled[600];
 
-	for (int i = 0; i < 3000; i++) {
-		const int n = 1 + (int)rng_below(r, 300), k = 1 + (int)rng_below(r, n < 9 ? n : 9);
+	for (int i = 0; i < 4000; i++) {
+		const int n = i < 600 ? i + 1 : 1 + (int)rng_below(r, 600);
+		const int k = 1 + (int)rng_below(r, n < 19 ? n : 19);
 		/* few different values: ties; sometimes one, or slots that are empty */
 		const uint64_t kinds = 1 + rng_below(r, i % 3 ? 1000000 : 6);
-		int got[9], want[9];
-		for (int j = 0; j < n; j++)
+		/* of different numbers some are equal when scaled */
+		const float s = i % 4 == 0 ? 1 : (float)(0.1 + rng_uniform(r));
+		int got[19], want[19];
+		for (int j = 0; j < n; j++) {
 			x[j] = rng_below(r, 9) ? (float)rng_below(r, kinds) - 3 : ROUTE_EMPTY;
-		kern->largest(n, k, x, got);
-		plain_largest(n, k, x, want);
+			if (i % 5 == 0)
+				x[j] = nextafterf(1, (float)rng_below(r, 3));
+			scaled[j] = s * x[j];
+		}
+		kern->largest(n, k, s, x, got);
+		plain_largest(n, k, scaled, want);
 		wrong += memcmp(got, want, (size_t)k * sizeof *got) != 0;
 		tries++;
 	}
 	is_long(wrong, 0, "%s: the largest of %d rows", kern->name, tries);
 	wrong = 0;
-	for (int i = 0; i < 200; i++) {
+	for (int n = 4; n < 300; n++) {
 		bool seen[300] = {false};
+		const uint64_t few = rng_below(r, 4); /* none, or some, are numbers */
 		int got[4];
-		for (int j = 0; j < 300; j++)
-			x[j] = rng_below(r, 3) ? (float)rng_normal(r) : NAN;
-		kern->largest(300, 4, x, got);
+		for (int j = 0; j < n; j++)
+			x[j] = rng_below(r, 3) < few ? (float)rng_normal(r) : NAN;
+		kern->largest(n, 4, 2, x, got);
 		for (int j = 0; j < 4; j++) {
-			wrong += got[j] < 0 || got[j] >= 300 || seen[got[j]];
+			wrong += got[j] < 0 || got[j] >= n || seen[got[j]];
 			seen[got[j]] = true;
 		}
 	}
@@ -64,14 +73,11 @@ largest(struct rng *r)
 static void
 sums(struct rng *r)
 {
-	float x[77], e[77], y[77], z[77], part[3];
+	float x[77], e[77], part[3];
 	double sum = 0, dot = 0, worst = 0;
-	bool product = true;
 
-	for (int i = 0; i < 77; i++) {
+	for (int i = 0; i < 77; i++)
 		x[i] = (float)(3 * rng_normal(r));
-		y[i] = z[i] = (float)rng_normal(r);
-	}
 	x[5] = ROUTE_EMPTY;
 	x[40] = 11;
 	kern->partition(77, x, e, part);
@@ -85,43 +91,55 @@ sums(struct rng *r)
 	is_real(part[0], 11, 0, "%s: the maximum", kern->name);
 	is_real(part[1] / sum, 1, 1e-5, "%s: their sum", kern->name);
 	is_real(part[2] / dot, 1, 1e-5, "%s: times x", kern->name);
-	kern->times(77, 0.3f, x, y);
-	for (int i = 0; i < 77; i++)
-		product &= y[i] == z[i] * (0.3f * x[i]);
-	ok(product, "%s: products", kern->name);
 }
 
-/* A row of scores in two passes, beside one thing after another. */
+/* e^(s (x - top)) of rows of any length, in place, far below the top, and of an empty slot. */
 static void
-two_passes(struct rng *r)
+powers(struct rng *r)
 {
-	int wrong = 0, tries = 0;
+	double worst = 0, off[2] = {0};
+	bool none = true, edges = true;
 
-	for (int i = 0; i < 3000; i++) {
-		const int n = 1 + (int)rng_below(r, 300), k = 1 + (int)rng_below(r, n < 7 ? n : 7);
-		const uint64_t kinds = 1 + rng_below(r, i % 3 ? 1000000 : 6);
-		const bool lengths = i % 2;
-		float x[300], z[300], want[300], e[300], powers[300], top[2], sum[2], part[3];
-		int got[7], best[7];
-		for (int j = 0; j < n; j++) {
-			x[j] = (float)(1 + rng_uniform(r));
-			z[j] = want[j] = rng_below(r, 9) ? (float)rng_below(r, kinds) * 1e-3f - 3
-							 : ROUTE_EMPTY;
+	for (int n = 1; n <= 300; n++) {
+		const float s = (float)(0.05 + 3 * rng_uniform(r));
+		const double y = (double)s;
+		float x[302], out[2], top;
+		double want, sum = 0, dot = 0, e[300];
+		x[n] = x[n + 1] = 77;
+		for (int i = 0; i < n; i++)
+			x[i] = n % 7 == 0 && i % 5 == 1 ? ROUTE_EMPTY : (float)(9 * rng_normal(r));
+		top = x[0];
+		for (int i = 1; i < n; i++)
+			top = x[i] > top ? x[i] : top;
+		for (int i = 0; i < n; i++) {
+			e[i] = want = exp(y * ((double)x[i] - (double)top));
+			sum += want;
+			dot += want > 0 ? want * y * ((double)x[i] - (double)top) : 0;
 		}
-		if (lengths)
-			kern->times(n, 0.3f, x, want);
-		kern->scale(n, 5, want, want);
-		kern->sharpen(n, k, 0.3f, lengths ? x : NULL, 5, z, top);
-		kern->pick(n, k, z, top, e, got, sum);
-		plain_largest(n, k, want, best);
-		kern->partition(n, want, powers, part);
-		wrong += memcmp(z, want, (size_t)n * sizeof *z) != 0 ||
-			 memcmp(got, best, (size_t)k * sizeof *got) != 0 || top[0] != part[0] ||
-			 memcmp(e, powers, (size_t)n * sizeof *e) != 0 ||
-			 memcmp(sum, part + 1, sizeof sum) != 0;
-		tries++;
+		for (int i = 0; i < n; i++)
+			none &= x[i] > ROUTE_EMPTY || e[i] == 0;
+		kern->powers(n, s, top, x, x, out);
+		for (int i = 0; i < n; i++)
+			if (e[i] > 1e-37) /* less is as good as nothing */
+				worst = fmax(worst, fabs((double)x[i] / e[i] - 1));
+			else
+				none &= x[i] < 2e-37f;
+		off[0] = fmax(off[0], fabs((double)out[0] / sum - 1));
+		off[1] = fmax(off[1], fabs((double)out[1] - dot) / (1 - dot));
+		edges &= x[n] == 77 && x[n + 1] == 77;
 	}
-	is_long(wrong, 0, "%s: %d rows in two passes, to the bit", kern->name, tries);
+	/* the scaled numbers, up to 100, are no better than half of their last place */
+	is_real(worst, 0, 2e-5, "%s: powers of rows", kern->name);
+	ok(none && edges, "%s: of empty slots none, and nothing behind a row", kern->name);
+	is_real(off[0], 0, 5e-6, "%s: their sum", kern->name);
+	is_real(off[1], 0, 5e-6, "%s: their sum times the exponents", kern->name);
+	for (int at = 0; at < 33; at++) {
+		float x[33] = {0}, out[2];
+		x[at] = NAN;
+		kern->powers(33, 1, 0, x, x, out);
+		none &= isnan(x[at]) && isnan(out[0]) && isnan(out[1]) && x[(at + 1) % 33] == 1;
+	}
+	ok(none, "%s: a NaN is seen in its power and the sums", kern->name);
 }
 
 /* ---- both ways ---- */
@@ -277,7 +295,7 @@ main(void)
 			continue;
 		largest(&r);
 		sums(&r);
-		two_passes(&r);
+		powers(&r);
 	}
 	kern_choose(NULL);
 	task_start(2);

@@ -268,6 +268,33 @@ tn(long m, long n, long k, const float *a, long lda, const float *b, long ldb, f
 	product(TN, m, n, k, a, lda, b, ldb, c, ldc, add);
 }
 
+static void
+pack(long n, long k, const float *s, const float *b, long ldb, float *p)
+{
+	for (long j = 0; j < n; j += NR, p += k * NR) {
+		pack_cols(k, n - j, b + j * ldb, ldb, p);
+		if (!s)
+			continue;
+		const vf s0 = v_loadm(s + j, v_first(n - j));
+		const vf s1 = v_loadm(s + j + VL, v_first(n - j - VL));
+		for (long l = 0; l < k * NR; l += NR) {
+			v_store(p + l, v_load(p + l) * s0);
+			v_store(p + l + VL, v_load(p + l + VL) * s1);
+		}
+	}
+}
+
+static void
+packed(long m, long n, long k, const float *a, long lda, const float *p, float *c, long ldc)
+{
+	const long kc = part(k, KC, 4);
+
+	for (long l = 0; l < k; l += kc)
+		for (long j = 0; j < n; j += NR)
+			strip(false, m, k - l < kc ? k - l : kc, a + l, lda, lda,
+			      p + j * k + l * NR, NR, c + j, ldc, n - j < NR ? n - j : NR, l > 0);
+}
+
 /* ---- rows ---- */
 
 static float
@@ -366,7 +393,7 @@ mix_four(long k, const float *a, const float *const *row, float *y)
 }
 
 static void
-mix(long n, long k, const float *a, const float *d, float *y)
+mix(long n, long k, const float *a, const float *d, long ldd, float *y)
 {
 	const float *row[4];
 	float w[4];
@@ -376,7 +403,7 @@ mix(long n, long k, const float *a, const float *d, float *y)
 		if (a[i] == 0)
 			continue;
 		w[have] = a[i];
-		row[have] = d + i * k;
+		row[have] = d + i * ldd;
 		if (++have == 4) {
 			mix_four(k, w, row, y);
 			have = 0;
@@ -397,20 +424,6 @@ scale(long n, float a, const float *x, float *y)
 	if (i < n) {
 		vm m = v_first(n - i);
 		v_storem(y + i, s * v_loadm(x + i, m), m);
-	}
-}
-
-static void
-times(long n, float a, const float *x, float *y)
-{
-	const vf s = v_set(a);
-	long i = 0;
-
-	for (; i + VL <= n; i += VL)
-		v_store(y + i, v_load(y + i) * (s * v_load(x + i)));
-	if (i < n) {
-		vm m = v_first(n - i);
-		v_storem(y + i, v_loadm(y + i, m) * (s * v_loadm(x + i, m)), m);
 	}
 }
 
@@ -638,7 +651,7 @@ softmax(long n, float *x)
 
 /* The next vector of partition: its e is returned. */
 ALWAYS vf
-powers(vf u, vf shift, vm m, vf *sum, vf *dot)
+part_of(vf u, vf shift, vm m, vf *sum, vf *dot)
 {
 	vf y = v_keep(v_exp_low(u - shift), m);
 
@@ -657,140 +670,57 @@ partition(long n, const float *x, float *e, float out[3])
 	long i = 0;
 
 	for (; i + VL <= n; i += VL)
-		v_store(e + i, powers(v_load(x + i), shift, all, &sum, &dot));
+		v_store(e + i, part_of(v_load(x + i), shift, all, &sum, &dot));
 	if (i < n) {
 		vm m = v_first(n - i);
-		v_storem(e + i, powers(v_loadm(x + i, m), shift, m, &sum, &dot), m);
+		v_storem(e + i, part_of(v_loadm(x + i, m), shift, m, &sum, &dot), m);
 	}
 	out[0] = top;
 	out[1] = v_sum(sum);
 	out[2] = v_sum(dot);
 }
 
-/* x[i] among the k indices of out, of which `have` are there. */
+/* u, number i, among the k best, of which `have` are there. */
 ALWAYS int
-insert(const float *x, int i, int k, int have, int *out)
+insert(float u, int i, int k, int have, float *best, int *out)
 {
 	int j;
 
-	if (have == k && !(x[i] > x[out[k - 1]]))
+	if (have == k && !(u > best[k - 1]))
 		return have;
 	j = have < k ? have++ : k - 1;
-	for (; j > 0 && x[i] > x[out[j - 1]]; j--)
+	for (; j > 0 && u > best[j - 1]; j--) {
+		best[j] = best[j - 1];
 		out[j] = out[j - 1];
+	}
+	best[j] = u;
 	out[j] = i;
 	return have;
 }
 
-/* u takes its place among the k vectors of each lane's largest, the first of which is largest. */
-ALWAYS void
-sink(const int k, vf u, vf *top)
-{
-#pragma GCC unroll 4
-	for (int j = 0; j < k; j++) {
-		vf least = v_min(top[j], u);
-		top[j] = v_max(top[j], u);
-		u = least;
-	}
-}
-
-/* The k-th largest of the lanes' own largest is that of all. */
+/* The k-th largest lane. */
 ALWAYS float
-kth(const int k, vf *top, const vf *other)
+kth(int k, vf x)
 {
-	float lane[5 * VL];
+	for (;;) {
+		const float most = v_top(x);
+		const vm less = v_lt(x, v_set(most));
 
-	for (int j = 0; j < k; j++)
-		sink(k, other[j], top);
-	for (int j = 0; j < k; j++)
-		v_store(lane + j * VL, top[j]);
-	v_store(lane + k * VL, v_set(-INFINITY));
-	for (int j = 1;; j++) { /* the largest leaves its lane to the next of that lane */
-		const vf first = v_load(lane);
-		const float most = v_top(first);
-		const uint32_t there = v_bits(v_first(VL)) & ~v_bits(v_lt(first, v_set(most)));
-		const int at = there ? __builtin_ctz(there) : 0;
-		if (j == k)
+		k -= VL - __builtin_popcount(v_bits(less));
+		if (k <= 0)
 			return most;
-		for (int q = 0; q < k; q++)
-			lane[q * VL + at] = lane[(q + 1) * VL + at];
+		x = v_pick(less, x, v_set(-INFINITY));
 	}
 }
 
-ALWAYS float
-bound(const int k, long n, const float *x)
+/* s x of a vector; the lanes beyond n are low. */
+ALWAYS vf
+scaled(long n, vf s, const float *x)
 {
-	const vf low = v_set(-INFINITY);
-	vf top[4] = {low, low, low, low}, other[4] = {low, low, low, low};
-	long i = 0;
-
-	for (; i + 2 * VL <= n; i += 2 * VL) {
-		sink(k, v_load(x + i), top);
-		sink(k, v_load(x + i + VL), other);
-	}
-	for (; i < n; i += VL) {
-		vm m = v_first(n - i);
-		sink(k, v_pick(m, v_loadm(x + i, m), low), top);
-	}
-	return kth(k, top, other);
-}
-
-ALWAYS void
-sharpen_row(const int k, const bool times_x, long n, float a, const float *x, float s, float *z,
-	    float out[2])
-{
-	const vf low = v_set(-INFINITY), by = v_set(a), scale_by = v_set(s);
-	vf top[4] = {low, low, low, low}, other[4] = {low, low, low, low};
-	long i = 0;
-
-	for (; i + 2 * VL <= n; i += 2 * VL) {
-		vf u = v_load(z + i), v = v_load(z + i + VL);
-		if (times_x) {
-			u = u * (by * v_load(x + i));
-			v = v * (by * v_load(x + i + VL));
-		}
-		u = scale_by * u;
-		v = scale_by * v;
-		v_store(z + i, u);
-		v_store(z + i + VL, v);
-		sink(k, u, top);
-		sink(k, v, other);
-	}
-	for (; i < n; i += VL) {
-		vm m = v_first(n - i);
-		vf u = v_loadm(z + i, m);
-		if (times_x)
-			u = u * (by * v_loadm(x + i, m));
-		u = scale_by * u;
-		v_storem(z + i, u, m);
-		sink(k, v_pick(m, u, low), top);
-	}
-	out[1] = kth(k, top, other);
-	out[0] = v_top(top[0]);
-}
-
-/* Few rows, or many to be chosen: all are candidates. */
-ALWAYS bool
-no_bound(long n, int k)
-{
-	return k > 4 || n < 4 * VL;
-}
-
-static void
-sharpen(long n, int k, float a, const float *x, float s, float *z, float out[2])
-{
-	const bool with = x != NULL;
-
-	if (k == 2 && with)
-		sharpen_row(2, true, n, a, x, s, z, out);
-	else if (k == 1)
-		sharpen_row(1, with, n, a, x, s, z, out);
-	else if (k == 2)
-		sharpen_row(2, false, n, a, x, s, z, out);
-	else
-		sharpen_row(4, with, n, a, x, s, z, out);
-	if (no_bound(n, k))
-		out[1] = -INFINITY;
+	if (n >= VL)
+		return s * v_load(x);
+	const vm in = v_first(n);
+	return v_pick(in, s * v_loadm(x, in), v_set(-INFINITY));
 }
 
 /* NaN among them: fewer than k may be left. */
@@ -806,58 +736,86 @@ fill_up(int k, int have, int *out)
 	}
 }
 
+enum { GROUP = 8 * VL };
+
+/* The largest of each lane of a group that begins n before the end of x. */
+ALWAYS vf
+group_top(long n, vf s, const float *x)
+{
+	const vf low = v_set(-INFINITY);
+	vf top[4] = {low, low, low, low};
+
+#pragma GCC unroll 8
+	for (int i = 0; i < GROUP; i += VL) /* in this order without NaN */
+		top[i / VL % 4] = v_max(scaled(n - i, s, x + i), top[i / VL % 4]);
+	return v_max(v_max(top[0], top[1]), v_max(top[2], top[3]));
+}
+
 /*
- * Whoever is not below the k-th largest value, in order, is inserted.  When there are many equals
- * or a NaN this is no faster than inserting all, and as right.
+ * The k-th largest of the lanes' maxima is not above the k-th largest of all: whoever is not below
+ * it, in order, is inserted, and most groups hold nobody.  When there are many equals or a NaN this
+ * is no faster than inserting all, and as right.
  */
 static void
-largest(long n, int k, const float *x, int *out)
+largest(long n, int k, float s, const float *x, int *out)
 {
+	const vf by = v_set(s);
+	vf group[n / GROUP + 1], top = v_set(-INFINITY);
+	float best[k];
 	int have = 0;
 
-	if (no_bound(n, k)) {
+	if (k > VL || n < 4 * VL) {
 		for (long i = 0; i < n; i++)
-			have = insert(x, (int)i, k, have, out);
+			have = insert(s * x[i], (int)i, k, have, best, out);
 		return;
 	}
-	const vf t = v_set(k == 1   ? bound(1, n, x)
-			   : k == 2 ? bound(2, n, x)
-			   : k == 3 ? bound(3, n, x)
-				    : bound(4, n, x));
+	for (long i = 0; i < n; i += GROUP) {
+		const vf g =
+			i + GROUP <= n ? group_top(GROUP, by, x + i) : group_top(n - i, by, x + i);
+		group[i / GROUP] = g;
+		top = v_max(g, top);
+	}
+	const vf t = v_set(kth(k, top));
 	const uint32_t all = v_bits(v_first(VL));
-	for (long i = 0; i < n; i += VL) {
-		vm m = v_first(n - i);
-		uint32_t in = i + VL <= n ? all & ~v_bits(v_lt(v_load(x + i), t))
-					  : v_bits(m) & ~v_bits(v_lt(v_loadm(x + i, m), t));
-		for (; in; in &= in - 1)
-			have = insert(x, (int)i + __builtin_ctz(in), k, have, out);
+	for (long i = 0; i < n; i += GROUP) {
+		if (v_bits(v_lt(group[i / GROUP], t)) == all)
+			continue;
+		for (long j = i; j < i + GROUP && j < n; j += VL) {
+			uint32_t in =
+				v_bits(v_first(n - j)) & ~v_bits(v_lt(scaled(n - j, by, x + j), t));
+			for (; in; in &= in - 1) {
+				const int at = (int)j + __builtin_ctz(in);
+				have = insert(s * x[at], at, k, have, best, out);
+			}
+		}
 	}
 	fill_up(k, have, out);
 }
 
+/* By powers of two: y = (s x - s top) log2(e). */
 static void
-pick(long n, int k, const float *z, const float top[2], float *e, int *out, float sum[2])
+powers(long n, float s, float top, const float *x, float *e, float out[2])
 {
-	const vf shift = v_set(top[0]), t = v_set(top[1]);
-	const uint32_t all = v_bits(v_first(VL));
-	vf total = v_set(0), dot_z = v_set(0);
-	int have = 0;
+	const float scale_by = s * 1.44269504f;
+	const vf a = v_set(scale_by), b = v_set(-scale_by * top);
+	vf sum = v_set(0), dot_y = v_set(0);
+	long i = 0;
 
-	for (long i = 0; i < n; i += VL) {
-		const bool whole = i + VL <= n;
-		const vm m = v_first(n - i);
-		const vf u = whole ? v_load(z + i) : v_loadm(z + i, m);
-		uint32_t in = (whole ? all : v_bits(m)) & ~v_bits(v_lt(u, t));
-		if (whole)
-			v_store(e + i, powers(u, shift, v_first(VL), &total, &dot_z));
-		else
-			v_storem(e + i, powers(u, shift, m, &total, &dot_z), m);
-		for (; in; in &= in - 1)
-			have = insert(z, (int)i + __builtin_ctz(in), k, have, out);
+	for (; i + VL <= n; i += VL) {
+		const vf y = v_fma(v_load(x + i), a, b), p = v_exp2_low(y);
+		sum = sum + p;
+		dot_y = v_fma(p, y, dot_y);
+		v_store(e + i, p);
 	}
-	fill_up(k, have, out);
-	sum[0] = v_sum(total);
-	sum[1] = v_sum(dot_z);
+	if (i < n) {
+		const vm in = v_first(n - i);
+		const vf y = v_fma(v_loadm(x + i, in), a, b), p = v_keep(v_exp2_low(y), in);
+		sum = sum + p;
+		dot_y = v_fma(p, y, dot_y);
+		v_storem(e + i, p, in);
+	}
+	out[0] = v_sum(sum);
+	out[1] = v_sum(dot_y) * 0.693147181f;
 }
 
 static void
@@ -1101,6 +1059,8 @@ const struct kern JOIN(kern_, KERN) = {
 	.nt = nt,
 	.nn = nn,
 	.tn = tn,
+	.pack = pack,
+	.packed = packed,
 	.rms = rms,
 	.rms_back = rms_back,
 	.rope = rope,
@@ -1110,8 +1070,7 @@ const struct kern JOIN(kern_, KERN) = {
 	.attn_back = attn_back,
 	.attn_one = attn_one,
 	.largest = largest,
-	.sharpen = sharpen,
-	.pick = pick,
+	.powers = powers,
 	.partition = partition,
 	.softmax = softmax,
 	.dot = dot,
@@ -1120,7 +1079,6 @@ const struct kern JOIN(kern_, KERN) = {
 	.axpy = axpy,
 	.mix = mix,
 	.scale = scale,
-	.times = times,
 	.sumsq = sumsq,
 	.adamw = adamw,
 	.exp = exponential,

@@ -43,6 +43,14 @@ struct kern {
 	void (*tn)(long m, long n, long k, const float *a, long lda, const float *b, long ldb,
 		   float *c, long ldc, bool add);
 
+	/*
+	 * For a B that many products share.  pack: P = diag(s) B, n by k, in kern_packed(n, k)
+	 * floats; s NULL is ones.  packed: C[m,n] = A[m,k] P^T, with the bits of nt.
+	 */
+	void (*pack)(long n, long k, const float *s, const float *b, long ldb, float *p);
+	void (*packed)(long m, long n, long k, const float *a, long lda, const float *p, float *c,
+		       long ldc);
+
 	/* y = w * x * r, r = 1/sqrt(mean x^2 + eps), which is returned. */
 	float (*rms)(long n, const float *x, const float *w, float eps, float *y);
 	/* dx += gradient through y; dw += dy * x * r. */
@@ -76,16 +84,10 @@ struct kern {
 	void (*attn_one)(const struct kern_attn *s, int head, long n, const float *q,
 			 const float *k, long ldk, const float *v, float *y, float *scratch);
 
-	/* The k <= n largest of x, the largest first, ties (and NaN) to the lower index. */
-	void (*largest)(long n, int k, const float *x, int *out);
-	/*
-	 * A row of scores in two passes.  sharpen: z = s (z (a x)), without x s z; out has the
-	 * largest of z and what the k largest are not below.  pick, with both: their indices as
-	 * largest, e = e^(z - the largest), and sum e and sum e z.
-	 */
-	void (*sharpen)(long n, int k, float a, const float *x, float s, float *z, float out[2]);
-	void (*pick)(long n, int k, const float *z, const float top[2], float *e, int *out,
-		     float sum[2]);
+	/* The k <= n largest of s x, the largest first, ties (and NaN) to the lower index. */
+	void (*largest)(long n, int k, float s, const float *x, int *out);
+	/* e = e^(s (x - top)), top the largest x, s > 0; out: sum e, sum e s (x - top). */
+	void (*powers)(long n, float s, float top, const float *x, float *e, float out[2]);
 	/* e = e^(x - max x) and, of these n, the maximum of x, sum e, and sum e x. */
 	void (*partition)(long n, const float *x, float *e, float out[3]);
 	/* x = softmax(x); the log of the normaliser (of e^x) is returned. */
@@ -97,9 +99,8 @@ struct kern {
 	float (*dot8)(long n, const signed char *q, const float *x);
 	void (*axpy)(long n, float a, const float *x, float *y); /* y += a x */
 	/* y[k] += a[i] D[i,k]: axpy for i = 0, 1, ..., but rows of zero a are not read. */
-	void (*mix)(long n, long k, const float *a, const float *d, float *y);
+	void (*mix)(long n, long k, const float *a, const float *d, long ldd, float *y);
 	void (*scale)(long n, float a, const float *x, float *y); /* y = a x */
-	void (*times)(long n, float a, const float *x, float *y); /* y = y (a x) */
 	double (*sumsq)(long n, const float *x);
 	void (*adamw)(long n, const struct kern_adamw *o, float *w, const float *g, float *m,
 		      float *v);
@@ -118,6 +119,14 @@ struct kern {
 	void (*norm_back)(long n, long c, const float *x, const float *p, const float *q,
 			  const float *r, float *d);
 };
+
+enum { KERN_PANEL = 32 }; /* rows of a packed operand are made up to a multiple of it */
+
+static inline long
+kern_packed(long n, long k)
+{
+	return (n + KERN_PANEL - 1) / KERN_PANEL * KERN_PANEL * k;
+}
 
 /* Floats of scratch that attn and attn_back (and attn_one for up to seq keys) need. */
 long kern_attn_scratch(const struct kern_attn *s, bool back);

@@ -254,4 +254,36 @@ v_exp(vf x)
 	return v_exp_low(v_min(v_set(88.0f), x));
 }
 
+/*
+ * 2^x within 2 ulp for x <= 127, 0 below -126; NaN stays NaN.  AVX-512: x = n / 32 + r, the
+ * fraction of n / 32 from a table, and 2^r by the parabola through 1 that is best for |r| <= 1/64.
+ */
+#if defined(__AVX512F__)
+ALWAYS vf
+v_exp2_low(vf x)
+{
+	static const float root[32] __attribute__((aligned(64))) = {
+		1.00000000f, 1.02189715f, 1.04427378f, 1.06714040f, 1.09050773f, 1.11438674f,
+		1.13878863f, 1.16372486f, 1.18920712f, 1.21524736f, 1.24185781f, 1.26905096f,
+		1.29683955f, 1.32523664f, 1.35425555f, 1.38390988f, 1.41421356f, 1.44518081f,
+		1.47682615f, 1.50916443f, 1.54221083f, 1.57598085f, 1.61049033f, 1.64575548f,
+		1.68179283f, 1.71861930f, 1.75625216f, 1.79470908f, 1.83400809f, 1.87416763f,
+		1.91520656f, 1.95714412f};
+	const vf big = v_set(0x1.8p18f); /* its last place is 1/32 */
+	const vf t = x + big, n = t - big, r = x - n;
+	const vf f =
+		_mm512_permutex2var_ps(v_load(root), _mm512_castps_si512(t), v_load(root + VL));
+	const vf p = v_fma(v_fma(v_set(0.240228855f), r, v_set(0.693157344f)), r, v_set(1));
+
+	/* 2^floor(n) */
+	return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, v_set(-126), _CMP_NLT_UQ), f * p, n);
+}
+#else
+ALWAYS vf
+v_exp2_low(vf x)
+{
+	return v_exp_low(x * v_set(0.693147181f));
+}
+#endif
+
 #endif

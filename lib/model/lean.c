@@ -4,7 +4,8 @@
 #include <string.h>
 
 enum {
-	BLOCK = 28, /* rows whose scores are made at a time, and stay in the second-level cache */
+	BLOCK = 56, /* rows whose scores are made at a time, and stay in the second-level cache */
+	FOUR = 4,   /* rows whose powers stay in the first until they are added up */
 	PAD = 16,   /* floats beside rows whose length would share cache sets */
 	SLICE = 32  /* experts of a gradient's task */
 };
@@ -18,157 +19,149 @@ lean_can(const struct shape *s, const struct route_loss *loss, bool random, bool
 			 loss->even == 0 && loss->oracle == 0);
 }
 
-static long
-key_ld(const struct plan *p)
+/* Few rows: keys are not worth packing. */
+static bool
+few(const struct plan *p)
 {
-	return (p->experts + PAD - 1) / PAD * PAD + PAD;
+	return p->tokens < BLOCK / 2;
 }
 
 void
 lean_start(const struct shape *s, const struct layer *l, struct plan *p)
 {
-	const long c = s->dim, e = p->experts, ld = key_ld(p);
+	const long c = s->dim, e = p->experts;
+	const float *k = l->route.w, *ik = s->router == ROUTER_COSINE ? p->ik : NULL;
 
-	if (s->router == ROUTER_COSINE)
-		route_inverse_norms(e, c, l->route.w, p->ik);
-	if (p->tokens < BLOCK)
-		return;
-	for (long i = 0; i < e; i += PAD)
-		for (long j = 0; j < c; j++)
-			for (long k = i; k < e && k < i + PAD; k++)
-				p->keys[j * ld + k] = l->route.w[k * c + j];
+	if (ik)
+		route_inverse_norms(e, c, k, p->ik);
+	if (!few(p))
+		kern->pack(e, c, ik, k, c, p->keys);
+	else if (ik)
+		route_unit_rows(e, c, k, p->keys);
+	p->empty = 0;
+	for (int i = 0; i < e; i++)
+		if (!l->expert[i])
+			p->shut[p->empty++] = i;
+	p->hiding = p->empty;
+	for (int i = 0; i < e; i++)
+		if (l->expert[i] && l->expert[i]->twin >= 0)
+			p->shut[p->hiding++] = i;
 }
 
-/* z [n, e] = x K^T: the same bits from keys as they are and turned. */
+/* z [n, e] = x K^T, of a cosine of vectors of length 1: the same bits from packed keys. */
 static void
 scores(const struct shape *s, const struct layer *l, const struct plan *p, long n, const float *x,
-       float *z, long ldz)
+       float *unit, float *z, long ldz)
 {
 	const long c = s->dim, e = p->experts;
+	const bool cosine = s->router == ROUTER_COSINE;
 
-	if (p->tokens < BLOCK)
-		kern->nt(n, e, c, x, c, l->route.w, c, z, ldz, false);
+	if (cosine) {
+		route_unit_rows(n, c, x, unit);
+		x = unit;
+	}
+	if (few(p))
+		kern->nt(n, e, c, x, c, cosine ? p->keys : l->route.w, c, z, ldz, false);
 	else
-		kern->nn(n, e, c, x, c, p->keys, key_ld(p), z, ldz, false);
+		kern->packed(n, e, c, x, c, p->keys, z, ldz);
 }
 
 /* What the rows of a task share. */
 struct rows {
 	const struct layer *l;
 	struct plan *p;
-	float scale; /* 1 / temperature */
-	bool cosine;
+	float scale;	   /* 1 / temperature */
 	const float *bias; /* NULL: none */
-	int *hidden;	   /* slots that are empty, then twins */
-	int empty, hiding; /* ends of both */
 	float *biased;	   /* [E] */
-	float *part;	   /* [BLOCK] 1 / the sum of a row's powers */
-	float *mass;	   /* [E] sum of p over these rows */
+	float *clear;	   /* [E] scores without noise */
 };
 
-/* How far the first choice's probability is above the second's, or, of one, the next best's. */
-static float
-margin(const struct rows *r, const int *choice, const float *u, const float *powers, float sum)
-{
-	int next = r->p->k > 1 ? choice[1] : -1, best[2];
-
-	if (next < 0 && r->p->experts > 1) {
-		kern->largest(r->p->experts, 2, u, best);
-		next = best[0] == choice[0] ? best[1] : best[0];
-	}
-	return (powers[choice[0]] - (next < 0 ? 0 : powers[next])) / sum;
-}
-
-/* Whom the token must not choose: a cosine's product is still to be divided by the lengths. */
+/* Whom the token must not choose. */
 static void
-hide(const struct rows *r, long t, float ix, float *z)
+hide(const struct rows *r, long t, float *z)
 {
 	const struct plan *p = r->p;
 	const uint64_t h = route_hash(p->in[t], (p->first + t) % p->seq);
 
-	for (int i = 0; i < r->hiding; i++) {
-		const int slot = r->hidden[i];
-		if (i < r->empty || route_waits(r->l, slot, h))
-			z[slot] = ROUTE_EMPTY / (r->cosine ? ix * p->ik[slot] : 1);
-	}
+	for (int i = 0; i < p->hiding; i++)
+		if (i < p->empty || route_waits(r->l, p->shut[i], h))
+			z[p->shut[i]] = ROUTE_EMPTY;
 }
 
 /*
- * One token's row of products, which become scores over T: who is chosen, with which weights, and
- * the powers of all.
+ * One token's row of scores: who is chosen, with which weights, and, in place of the scores, the
+ * powers of all.  Returns 1 / the sum of these.
  */
-static void
-row(const struct rows *r, long t, long c, const float *x, float *z, float *powers, float *part)
+static float
+row(const struct rows *r, long t, float *z)
 {
 	struct plan *p = r->p;
-	const int e = p->experts, k = p->k;
-	const bool noise = p->noise.size > 0;
-	int *choice = p->choice + t * k;
-	float *gate = p->gate + t * k, ix = 1, top[2], sum[2], sums[3];
+	const int e = p->experts, k = p->k, two = k > 1 || e == 1 ? k : 2;
+	int *choice = p->choice + t * k, best[two], next;
+	const float *clear = z;
+	float *gate = p->gate + t * k, top, sum[2], sums[3];
 
-	if (r->cosine)
-		route_inverse_norms(1, c, x, &ix);
-	hide(r, t, ix, z);
-	if (r->cosine && noise)
-		kern->times(e, ix, p->ik, z);
-	if (noise)
+	hide(r, t, z);
+	if (p->noise.size > 0) {
+		clear = memcpy(r->clear, z, (size_t)e * sizeof *z);
 		route_disturb(p, t, 1, z);
-	kern->sharpen(e, k, ix, r->cosine && !noise ? p->ik : NULL, r->scale, z, top);
-	kern->pick(e, k, z, top, powers, choice, sum);
-	if (r->bias) {
-		memcpy(r->biased, z, (size_t)e * sizeof *z);
-		kern->axpy(e, 1, r->bias, r->biased);
-		kern->largest(e, k, r->biased, choice);
 	}
-	for (int j = 0; j < k; j++)
-		gate[j] = z[choice[j]];
-	p->margin[t] = margin(r, choice, z, powers, sum[0]);
-	if (noise)
-		route_disturb(p, t, -r->scale, z);
-	for (int j = 0; j < k; j++)
-		p->score[t * k + j] = z[choice[j]] / r->scale;
+	kern->largest(e, two, r->scale, z, best);
+	memcpy(choice, best, (size_t)k * sizeof *best);
+	if (r->bias) {
+		kern->scale(e, r->scale, z, r->biased);
+		kern->axpy(e, 1, r->bias, r->biased);
+		kern->largest(e, k, 1, r->biased, choice);
+	}
+	for (int j = 0; j < k; j++) {
+		gate[j] = z[choice[j]] * r->scale;
+		p->score[t * k + j] = clear[choice[j]];
+	}
+	top = z[best[0]];
+	kern->powers(e, r->scale, top, z, z, sum);
+	/* how far the first choice is above the second or, of one, above the next best */
+	next = k > 1 ? choice[1] : best[two - 1] == choice[0] ? best[0] : best[two - 1];
+	p->margin[t] = (z[choice[0]] - (e > 1 ? z[next] : 0)) / sum[0];
 	/* as softmax, to the bit, but for the logarithm */
 	kern->partition(k, gate, gate, sums);
 	kern->scale(k, 1 / sums[1], gate, gate);
-	p->lse[t] = top[0] + logf(sum[0]);
-	p->entropy[t] = p->lse[t] - sum[1] / sum[0];
-	*part = 1 / sum[0];
+	p->entropy[t] = logf(sum[0]) - sum[1] / sum[0];
+	p->lse[t] = top * r->scale + logf(sum[0]);
+	return 1 / sum[0];
+}
+
+static void
+block(const struct rows *r, long from, long n, float *z, long ldz, float *mass)
+{
+	for (long b = 0; b < n; b += FOUR) {
+		const long m = n - b < FOUR ? n - b : FOUR;
+		float part[FOUR];
+		for (long t = b; t < b + m; t++)
+			part[t - b] = row(r, from + t, z + t * ldz);
+		kern->mix(m, r->p->experts, part, z + b * ldz, ldz, mass);
+	}
 }
 
 void
 lean_rows(const struct shape *s, const struct layer *l, struct plan *p, float temperature,
 	  long from, long to, const float *x, int worker)
 {
-	const long c = s->dim, e = p->experts, ldz = e + PAD;
-	int hidden[2 * e];
-	float *z = task_scratch(worker, (size_t)(BLOCK * (ldz + e + 1) + e) * sizeof *z);
-	float *powers = z + BLOCK * ldz;
+	const long c = s->dim, e = p->experts, ldz = (e + PAD - 1) / PAD * PAD + PAD;
+	float *z = task_scratch(worker, (size_t)(BLOCK * (ldz + c) + 2 * e) * sizeof *z);
+	float *unit = z + BLOCK * ldz, *mass = p->mass + from / ROUTE_ROWS * e;
 	struct rows r = {.l = l,
 			 .p = p,
 			 .scale = 1 / temperature,
-			 .cosine = s->router == ROUTER_COSINE,
-			 .hidden = hidden,
-			 .biased = powers + BLOCK * e,
-			 .part = powers + BLOCK * e + e,
-			 .mass = p->mass + from / ROUTE_ROWS * e};
+			 .biased = unit + BLOCK * c,
+			 .clear = unit + BLOCK * c + e};
 
-	for (int i = 0; i < e; i++) {
-		if (!l->expert[i])
-			hidden[r.empty++] = i;
-		if (l->bias && l->bias[i] != 0)
-			r.bias = l->bias;
-	}
-	r.hiding = r.empty;
-	for (int i = 0; i < e; i++)
-		if (l->expert[i] && l->expert[i]->twin >= 0)
-			hidden[r.hiding++] = i;
-	memset(r.mass, 0, (size_t)e * sizeof *r.mass);
+	for (int i = 0; i < e && l->bias && !r.bias; i++)
+		r.bias = l->bias[i] != 0 ? l->bias : NULL;
+	memset(mass, 0, (size_t)e * sizeof *mass);
 	for (long b = from; b < to; b += BLOCK) {
 		const long n = to - b < BLOCK ? to - b : BLOCK;
-		scores(s, l, p, n, x + b * c, z, ldz);
-		for (long t = 0; t < n; t++)
-			row(&r, b + t, c, x + (b + t) * c, z + t * ldz, powers + t * e, r.part + t);
-		kern->mix(n, e, r.part, powers, r.mass);
+		scores(s, l, p, n, x + b * c, unit, z, ldz);
+		block(&r, b, n, z, ldz, mass);
 	}
 }
 

@@ -29,7 +29,8 @@ plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, l
 	p->carried = arena_take(a, e, sizeof *p->carried);
 	p->margin = arena_take(a, n, sizeof *p->margin);
 	p->ik = arena_take(a, all, sizeof *p->ik);
-	p->keys = arena_take(a, keyed ? 0 : (size_t)s->dim * (e + 32), sizeof *p->keys);
+	p->keys = arena_take(a, keyed ? 0 : (size_t)kern_packed(experts, s->dim), sizeof *p->keys);
+	p->shut = arena_take(a, 2 * all, sizeof *p->shut);
 	p->score = arena_take(a, n * k, sizeof *p->score);
 	p->dz = arena_take(a, n * k, sizeof *p->dz);
 	p->along = arena_take(a, n * k, sizeof *p->along);
@@ -46,6 +47,16 @@ route_inverse_norms(long rows, long cols, const float *x, float *out)
 {
 	for (long i = 0; i < rows; i++)
 		out[i] = 1 / sqrtf(kern->dot(cols, x + i * cols, x + i * cols) + 1e-12f);
+}
+
+void
+route_unit_rows(long rows, long cols, const float *x, float *out)
+{
+	for (long i = 0; i < rows; i++) {
+		float inverse;
+		route_inverse_norms(1, cols, x + i * cols, &inverse);
+		kern->scale(cols, inverse, x + i * cols, out + i * cols);
+	}
 }
 
 /* The finaliser of MurmurHash3. */
@@ -103,9 +114,18 @@ scores(const struct shape *s, const struct layer *l, struct plan *p, long from, 
        const float *x, int worker)
 {
 	const long rows = to - from, c = s->dim, e = p->experts, r = s->router_hidden;
+	const bool cosine = !s->dense && s->router == ROUTER_COSINE;
+	const float *w = l->route.w;
 	float *z = p->z + from * e;
 
 	x += from * c;
+	if (cosine) {
+		float *unit = task_scratch(worker, (size_t)((e + rows) * c) * sizeof *unit);
+		route_unit_rows(e, c, w, unit);
+		route_unit_rows(rows, c, x, unit + e * c);
+		w = unit;
+		x = unit + e * c;
+	}
 	if (s->dense || s->router == ROUTER_RANDOM) {
 		memset(z, 0, (size_t)(rows * e) * sizeof *z);
 	} else if (s->router == ROUTER_MLP) {
@@ -114,16 +134,7 @@ scores(const struct shape *s, const struct layer *l, struct plan *p, long from, 
 		kern->act(ACT_GELU, rows * r, NULL, h, a);
 		kern->nt(rows, e, r, a, r, l->route2.w, r, z, e, false);
 	} else {
-		kern->nt(rows, e, c, x, c, l->route.w, c, z, e, false);
-	}
-	if (!s->dense && s->router == ROUTER_COSINE) {
-		float *ik = task_scratch(worker, (size_t)e * sizeof *ik), ix;
-		route_inverse_norms(e, c, l->route.w, ik);
-		for (long t = 0; t < rows; t++) {
-			route_inverse_norms(1, c, x + t * c, &ix);
-			for (long i = 0; i < e; i++)
-				z[t * e + i] *= ix * ik[i];
-		}
+		kern->nt(rows, e, c, x, c, w, c, z, e, false);
 	}
 	for (long i = 0; i < e && p->living < e; i++)
 		for (long t = 0; !l->expert[i] && t < rows; t++)

@@ -58,7 +58,9 @@ struct plan {
 	float *margin;	   /* [N] first choice's p less the second's; of K = 1, the next best's */
 	/* Of lean.h and keystore.h: then z and p are not made. */
 	bool lean;
-	float *ik, *keys;  /* [E] of a cosine router's keys 1 / length, [C, E] keys turned */
+	float *ik, *keys;  /* [E] 1 / length, and the keys laid out for products */
+	int *shut;	   /* [2 E] slots that are empty, then twins */
+	int empty, hiding; /* ends of both */
 	float *score;	   /* [N, K] z of the chosen */
 	float *dz, *along; /* [N K] by sorted row: of its score, times the lengths; times z */
 	float *mass;	   /* [N / ROUTE_ROWS, E] sums of p */
@@ -75,6 +77,8 @@ enum { ROUTE_ROWS = 256 }; /* tokens of a task */
 
 /* out[i] = 1 / |row i|; rows of zeros give a large number, not infinity. */
 void route_inverse_norms(long rows, long cols, const float *x, float *out);
+/* out = each row of x / its length */
+void route_unit_rows(long rows, long cols, const float *x, float *out);
 
 /* One token in so many is asked how good each expert would have been for it. */
 enum { ROUTE_PROBE = 16 };

@@ -33,7 +33,7 @@ leaf_compute(const struct shape *s, int neurons, const float *leaf, const float 
 	if (j == neurons)
 		return false;
 	memset(y, 0, (size_t)c * sizeof *y);
-	kern->mix(m, c, a, leaf + m * c, y);
+	kern->mix(m, c, a, leaf + m * c, c, y);
 	return true;
 }
 
