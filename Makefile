@@ -29,7 +29,7 @@ KERN_avx512 = -march=x86-64-v4 -mprefer-vector-width=512
 KERN_avx2 = -march=x86-64-v3
 
 O = $(B)/obj
-KERN_C = $(wildcard lib/math/kern.c lib/knn/scan.c)
+KERN_C = $(wildcard lib/math/kern.c lib/knn/scan.c lib/offload/chance.c)
 LIB_C = $(filter-out $(KERN_C),$(wildcard lib/*/*.c))
 # Styles and scripts of the page, as C strings.
 ASSETS = $(sort $(wildcard lib/view/*.css lib/view/*.js))

@@ -1,5 +1,8 @@
 /* The chance that an expert is used next: against processes whose chances are known. */
+#include "base/err.h"
 #include "base/rng.h"
+#include "math/kern.h"
+#include "offload/chance.h"
 #include "offload/hazard.h"
 #include "tap.h"
 
@@ -54,6 +57,108 @@ test_cycle(void)
 	hazard_free(h);
 }
 
+/* Counts of pairs go over 16 bits, and mean the same. */
+static void
+test_long(void)
+{
+	struct hazard *h = hazard_new(2, first);
+	double p[4] = {0};
+
+	for (int t = 0; t < 140000; t++) {
+		const uint32_t item = (uint32_t)(t % 4);
+		hazard_turn(h, 0, &item, 1);
+		p[(t + 1) % 4] = (double)hazard_next(h)[(t + 1) % 4];
+	}
+	for (int e = 0; e < 4; e++)
+		ok(p[e] > .9, "after 35,000 cycles expert %d is expected in its turn (%.3f)", e,
+		   p[e]);
+	hazard_free(h);
+}
+
+/* --- the inner loops --- */
+
+/* A check sum of all chances after some turns of layers of 1 to 40 experts. */
+static uint64_t
+chances(void)
+{
+	enum { LAYERS = 40 };
+	long begin[LAYERS + 1] = {0};
+	uint32_t item[LAYERS];
+	uint64_t sum = 0;
+	struct hazard *h;
+
+	for (int l = 0; l < LAYERS; l++)
+		begin[l + 1] = begin[l] + l + 1;
+	h = hazard_new(LAYERS, begin);
+	for (int t = 0; t < 20 * LAYERS; t++) {
+		struct rng r = rng_at(2, RNG_TEST, (uint64_t)t, 0);
+		const int l = t % LAYERS;
+		long n = 0;
+		for (int e = 0; e <= l; e++)
+			if (rng_uniform(&r) < .3)
+				item[n++] = (uint32_t)(begin[l] + e);
+		hazard_turn(h, l, item, n);
+		for (long i = begin[l]; i < begin[l + 1]; i++) {
+			const float v[2] = {hazard_next(h)[i], hazard_worth(h)[i]};
+			uint32_t bits[2];
+			memcpy(bits, v, sizeof bits);
+			sum = sum * 31 + bits[0] * 7 + bits[1];
+		}
+	}
+	hazard_free(h);
+	return sum;
+}
+
+/* Of n values that have equals among them, is the place that of a least one? */
+static bool
+finds_least(const struct chance *c, long n)
+{
+	struct rng r = rng_at(3, RNG_TEST, (uint64_t)n, 0);
+	float v[200], scale[200], worth[200], least = INFINITY, low = INFINITY;
+	long at;
+
+	for (long i = 0; i < n; i++) {
+		v[i] = rng_below(&r, 4) ? (float)rng_below(&r, 50) : INFINITY;
+		scale[i] = (float)(1 + rng_below(&r, 3));
+		worth[i] = (float)(1 + rng_below(&r, 50));
+		least = v[i] * scale[i] < least ? v[i] * scale[i] : least;
+		low = v[i] < INFINITY && worth[i] < low ? worth[i] : low;
+	}
+	at = c->least(n, v, scale);
+	if (at < 0 || at >= n || v[at] * scale[at] != least)
+		return false;
+	c->rank(n, v, worth);
+	for (long i = 0; i < n; i++)
+		if (v[i] < INFINITY && v[i] != worth[i])
+			return false;
+	for (long i = 0; i < n; i++)
+		scale[i] = 1;
+	return v[c->least(n, v, scale)] == low;
+}
+
+static void
+test_kernels(void)
+{
+	static const char *const name[] = {"portable", "avx2", "avx512"};
+	uint64_t plain = 0;
+
+	for (int i = 0; i < 3; i++) {
+		long right = 0;
+		if (kern_choose(name[i]) != 0) {
+			ok(true, "%s kernels # SKIP %s", name[i], err_text());
+			continue;
+		}
+		is_text(chance_table()->name, name[i], "the loops go with the kernels");
+		if (!i)
+			plain = chances();
+		ok(chances() == plain, "%s: the same bits", name[i]);
+		for (long n = 1; n <= 200; n++)
+			right += finds_least(chance_table(), n);
+		is_long(right, 200, "%s: the least of so many", name[i]);
+	}
+	kern_choose("portable");
+}
+
 /* Too many experts for a table of pairs: frequencies alone. */
 static void
 test_many(void)
@@ -66,7 +171,7 @@ test_many(void)
 		hazard_turn(h, 0, item, 2);
 	ok(hazard_next(h)[7] > 20 * hazard_next(h)[8] && hazard_next(h)[8] > 0,
 	   "what is always used is expected far more than what never is");
-	ok(hazard_later(h)[7] > hazard_later(h)[8], "nor later");
+	ok(hazard_worth(h)[7] > hazard_worth(h)[8], "and worth more");
 	hazard_free(h);
 }
 
@@ -75,6 +180,8 @@ main(void)
 {
 	test_frequency();
 	test_cycle();
+	test_long();
 	test_many();
+	test_kernels();
 	return done();
 }

@@ -9,6 +9,9 @@
 /* While reading, layer and expert stand in one word, for the items of a layer are not known. */
 enum { SHIFT = 16 };
 
+/* The columns that are known. */
+enum { TURN, PHASE, STEP, LAYER, EXPERT, BYTES, GATE, FIELDS };
+
 struct row_of {
 	long turn, phase, step, layer, expert, bytes, gate;
 };
@@ -31,7 +34,9 @@ struct word {
 struct reader {
 	struct table *table;
 	const char *file;
-	int column[7]; /* of struct row_of, -1: absent */
+	struct table_whole cell[FIELDS]; /* those that are there, by column, then the others */
+	int cells;			 /* there */
+	int at[FIELDS];			 /* the cell of each */
 	long most_layers, most_experts;
 	struct access_trace *t;
 	struct level *level; /* [t->depth] */
@@ -44,9 +49,6 @@ struct reader {
 	long prompts, prompt_room;
 	long batch; /* where the prompt begins that is being read */
 };
-
-static const char *const columns[] = {"turn",	"phase",	"step", "layer",
-				      "expert", "expert_bytes", "gate"};
 
 /* --- lists --- */
 
@@ -219,7 +221,7 @@ add_gate(struct reader *r, const struct row_of *row)
 	struct access_list *gate = &r->t->gate;
 	const struct access_list *play = &r->t->play;
 
-	if (r->column[6] < 0)
+	if (r->at[GATE] >= r->cells)
 		return;
 	while (gate->turns < play->turns)
 		begin_turn(gate, &r->gate_room[1], play->turn[gate->turns]);
@@ -246,34 +248,24 @@ add_decoded(struct reader *r, const struct row_of *row)
 	add_gate(r, row);
 }
 
-/* A whole number in [0, hi]; nearly all are a few digits. */
-static int
-whole(const struct reader *r, int i, long hi, long *out)
+static long
+cell(const struct reader *r, int field)
 {
-	const char *s;
-	long v = 0;
-	int k = 0;
-
-	if (r->column[i] < 0)
-		return 0;
-	s = table_text(r->table, r->column[i]);
-	for (; k < 9 && s[k] >= '0' && s[k] <= '9'; k++)
-		v = 10 * v + (s[k] - '0');
-	if (!k || s[k] || v > hi)
-		return table_long(r->table, r->column[i], 0, hi, out);
-	*out = v;
-	return 0;
+	return r->cell[r->at[field]].value;
 }
 
 static int
-read_row(struct reader *r)
+take_row(struct reader *r)
 {
-	struct row_of row = {.phase = 1};
+	const struct row_of row = {.turn = cell(r, TURN),
+				   .phase = cell(r, PHASE),
+				   .step = cell(r, STEP),
+				   .layer = cell(r, LAYER),
+				   .expert = cell(r, EXPERT),
+				   .bytes = cell(r, BYTES),
+				   .gate = cell(r, GATE)};
 
-	if (whole(r, 0, LONG_MAX, &row.turn) || whole(r, 1, 1, &row.phase) ||
-	    whole(r, 2, LONG_MAX, &row.step) || whole(r, 3, r->most_layers - 1, &row.layer) ||
-	    whole(r, 4, r->most_experts - 1, &row.expert) || whole(r, 5, LONG_MAX, &row.bytes) ||
-	    whole(r, 6, r->most_experts - 1, &row.gate) || check_order(r, &row))
+	if (check_order(r, &row) < 0)
 		return -1;
 	if (r->last.phase >= 0 && row.turn > r->last.turn) {
 		end_batch(r);
@@ -291,20 +283,50 @@ read_row(struct reader *r)
 	return 0;
 }
 
+/* Where each field stands in a row; those that are absent keep their values. */
+static int
+find_columns(struct reader *r)
+{
+	const struct {
+		const char *name;
+		bool needed;
+		long most, else_;
+	} field[FIELDS] = {[TURN] = {"turn", false, LONG_MAX, 0},
+			   [PHASE] = {"phase", false, 1, 1},
+			   [STEP] = {"step", true, LONG_MAX, 0},
+			   [LAYER] = {"layer", true, r->most_layers - 1, 0},
+			   [EXPERT] = {"expert", true, r->most_experts - 1, 0},
+			   [BYTES] = {"expert_bytes", false, LONG_MAX, 0},
+			   [GATE] = {"gate", false, r->most_experts - 1, 0}};
+	int column[FIELDS], next = 0;
+
+	for (int f = 0; f < FIELDS; f++) {
+		column[f] = table_column(r->table, field[f].name);
+		if (field[f].needed && table_require(r->table, field[f].name) < 0)
+			return -1;
+		r->cells += column[f] >= 0;
+	}
+	next = r->cells;
+	for (int f = 0; f < FIELDS; f++) {
+		int before = 0;
+		for (int g = 0; g < FIELDS; g++)
+			before += column[g] >= 0 && column[g] < column[f];
+		r->at[f] = column[f] < 0 ? next++ : before;
+		r->cell[r->at[f]] = (struct table_whole){
+			.column = column[f], .hi = field[f].most, .value = field[f].else_};
+	}
+	return 0;
+}
+
 static int
 read_rows(struct reader *r)
 {
 	int got;
 
-	for (int i = 0; i < 7; i++) {
-		const bool needed = i >= 2 && i <= 4;
-		r->column[i] = needed ? table_require(r->table, columns[i])
-				      : table_column(r->table, columns[i]);
-		if (needed && r->column[i] < 0)
-			return -1;
-	}
-	while ((got = table_next(r->table)) > 0)
-		if (read_row(r) < 0)
+	if (find_columns(r) < 0)
+		return -1;
+	while ((got = table_next_longs(r->table, r->cell, r->cells)) > 0)
+		if (take_row(r) < 0)
 			return -1;
 	end_batch(r);
 	return got;
@@ -372,8 +394,8 @@ complete(struct reader *r)
 
 	if (!t->steps)
 		return err_set("%s: nothing to count (expected decoded rows, of phase 1)", r->file);
-	if (t->play.n >= UINT32_MAX)
-		return err_set("%s: %ld accesses (expected less than 2^32)", r->file, t->play.n);
+	if (t->play.n >= INT32_MAX)
+		return err_set("%s: %ld accesses (expected less than 2^31)", r->file, t->play.n);
 	if (number_items(r) < 0)
 		return -1;
 	list_prompt(r);

@@ -5,7 +5,6 @@
 #include "base/tick.h"
 #include "model/keystore.h"
 #include "offload/hazard.h"
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,7 +51,6 @@ struct decode {
 
 	/* how likely each expert is needed when its layer's turn comes again; NULL: not asked */
 	struct hazard *hazard;
-	float *chance; /* [E] */
 
 	struct decode_count count;
 };
@@ -312,19 +310,13 @@ recall(struct decode *d)
 
 /*
  * The worth of this layer's experts from now on: of one that waits for the next turn only, or until
- * it is used, the better; see offload/evict.h.
+ * it is used, the better; see offload/learned.h.
  */
 static void
 weigh(struct decode *d, int layer, const struct plan *p)
 {
-	const long first = d->first[layer];
-	const float *next = hazard_next(d->hazard) + first;
-	const float *later = hazard_later(d->hazard) + first;
-
 	hazard_turn(d->hazard, layer, d->item, p->k);
-	for (long e = 0; e < d->first[layer + 1] - first; e++)
-		d->chance[e] = fmaxf(next[e], later[e] / (1 + later[e] - next[e]));
-	slots_worth(d->slots, layer, d->chance);
+	slots_worth(d->slots, layer, hazard_worth(d->hazard) + d->first[layer]);
 }
 
 /* The layer's router has spoken. */
@@ -511,7 +503,6 @@ foresight_new(struct decode *d)
 	d->input = mem_zero((size_t)s->dim, sizeof *d->input);
 	d->ahead = mem_zero((size_t)d->store->leaves, sizeof *d->ahead);
 	d->hope = mem_zero((size_t)d->store->leaves, sizeof *d->hope);
-	d->chance = mem_zero((size_t)most, sizeof *d->chance);
 	gate_new(d, most);
 	if (how->memory > 0 && how->policy == DECODE_LEARNED)
 		d->hazard = hazard_new(s->layers, d->first);
@@ -573,7 +564,6 @@ decode_close(struct decode *d)
 	free(d->hope);
 	hazard_free(d->hazard);
 	free(d->first);
-	free(d->chance);
 	free(d->leaf);
 	free(d->come);
 	free(d->absent);

@@ -14,7 +14,7 @@
  * logarithm of the turns since.  Each turn first corrects the weights by the gradient of the
  * likelihood of what was predicted before, then predicts anew.
  *
- * Equal turns give equal bits on any machine.  Memory: 64 bytes an expert, 4 for each pair of
+ * Equal turns give equal bits on any machine.  Memory: 66 bytes an expert, 2 for each pair of
  * experts of a layer (none for all where that came to more than 256 MB).
  */
 struct hazard;
@@ -26,9 +26,13 @@ void hazard_free(struct hazard *h); /* NULL is harmless */
 /* A turn of the layer has used these n items, first choice first, each once. */
 void hazard_turn(struct hazard *h, int layer, const uint32_t *item, long n);
 
-/* The chance, by item, of use in the next turn of its layer, in (0, 1); 0 before the first. */
+/* p, by item: the chance of use in the next turn of its layer, in (0, 1); 0 before the first. */
 const float *hazard_next(const struct hazard *h);
-/* And in any later turn, if not before: a share of its frequency. */
-const float *hazard_later(const struct hazard *h);
+/*
+ * What an item is worth at the end of its layer's turn, in uses per turn of the layer that it
+ * waits: max(p, q / (1 + q - p)), where q, the chance of use in any later turn if not before, is a
+ * share of its frequency.  See offload/learned.
+ */
+const float *hazard_worth(const struct hazard *h);
 
 #endif

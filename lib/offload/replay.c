@@ -49,7 +49,7 @@ prepare(struct play *p, long k)
 		predict_turn(p->predict, p->t->play.turn[k].layer, gate->item + first,
 			     named ? gate->turn[k + 1].begin - first : 0, 2 * budget, p->guess);
 	for (long i = 0; i < p->guesses && i < budget; i++)
-		evict_expect(p->evict, k, p->guess[i].item);
+		evict_expect(p->evict, p->guess[i].item);
 	for (long i = 0; p->plan->ahead && i < p->guesses; i++)
 		if (evict_load(p->evict, k, p->guess[i].item, (double)p->guess[i].chance, saves,
 			       p->plan->waste)) {

@@ -1,13 +1,15 @@
 /*
  * bench,config,ours,peer,unit,ratio,share_of_peak: a routing trace of ten million accesses, read
  * and replayed together with the limit; the peer is replay.py, an ordered dictionary and a heap in
- * Python, on the first tenth of it.
+ * Python, on the first tenth of it, and of the policies that this does not have the bar, all of the
+ * accesses in ten seconds.
  */
 #include "offload/replay.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "math/kern.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 enum { LAYERS = 48, EXPERTS = 128, USED = 8, ACCESSES = 10 * 1000 * 1000, TENTH = 10, SLOTS = 24 };
+static const double bar = ACCESSES / 10.;
 
 static double
 now(void)
@@ -115,7 +118,7 @@ race(const char *big, const char *small)
 		plan.policy = ours[i].policy;
 		replay(t, &plan, &s);
 		report(ours[i].name, (double)s.accesses / (now() - from),
-		       i < 2 ? peer(small, ours[i].name) : 0);
+		       i < 2 ? peer(small, ours[i].name) : bar);
 		access_free(t);
 	}
 	return 0;
@@ -128,6 +131,7 @@ main(void)
 	char *name[2];
 	int r = 0;
 
+	kern_choose(NULL);
 	for (int i = 0; i < 2; i++) {
 		name[i] = mem_text("%s/moe-replay-%d-%d.csv", top ? top : "/tmp", (int)getpid(), i);
 		r |= make_trace(name[i], i ? ACCESSES / TENTH : ACCESSES);
