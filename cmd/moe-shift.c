@@ -4,21 +4,19 @@
 #include "data/shift.h"
 #include "io/table.h"
 #include "program.h"
-#include "train/memory.h"
 #include "train/recipe.h"
+#include "train/recovery.h"
 #include "train/run.h"
-#include "train/score.h"
+#include "train/site.h"
 #include "train/state.h"
+#include "train/survey.h"
 #include <float.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum form { OPERANDS, RECIPE, TABLE };
-enum by { PHASE, DOMAIN, WINDOW };
 
 static int hold_once[] = {1}, period_seed[] = {1500};
 static struct args {
@@ -283,29 +281,6 @@ put_over(struct recipe *r)
 		r->val_frac = args.val_frac;
 }
 
-/* The data is what the recipe was made with. */
-static int
-check_made_of(const struct recipe *r, const struct schedule *s)
-{
-	for (int i = 0; i < r->made_of.n; i++) {
-		const char *was = r->made_of.v[i];
-		bool there = strncmp(was, "train ", 6) != 0;
-
-		for (int k = 0; !there && k < s->n; k++) {
-			char *is = mem_text("train %s@%ld %" PRIu64 " %08" PRIx32, s->data[k]->name,
-					    s->from[k], s->data[k]->bytes, s->data[k]->crc);
-
-			there = strcmp(is, was) == 0;
-			free(is);
-		}
-		if (!there)
-			return err_set("the data is not what the recipe was made with: no file is "
-				       "\"%s\"",
-				       was);
-	}
-	return 0;
-}
-
 static int
 write_shifts(const struct schedule *s, const struct recipe *r)
 {
@@ -339,8 +314,8 @@ stream_data(const struct recipe *r, char **v, int n)
 
 	if (schedule_open(&s, n ? v : r->data.v, n ? n : r->data.n, r->val_frac, r->seq) < 0)
 		return -1;
-	if ((n > 0 || check_made_of(r, &s) == 0) && (!args.shifts || write_shifts(&s, r) == 0) &&
-	    (f = file_replace(args.output)))
+	if ((n > 0 || site_check_data(&s, &r->made_of) == 0) &&
+	    (!args.shifts || write_shifts(&s, r) == 0) && (f = file_replace(args.output)))
 		status = shift_stream(&s, &draw, args.from, r->steps, f);
 	schedule_close(&s);
 	return f ? close_output(f, status) : -1;
@@ -369,15 +344,14 @@ stream(char **v, int n)
 
 /* --- shifts that were asked for --- */
 
-static bool only_last; /* --shift last */
-static long *shift_step;
-static int shift_steps;
+static struct recovery_shifts asked;
+static long *shift_step; /* of them */
 
 static int
 parse_shifts(void)
 {
 	if (args.shift.n == 1 && strcmp(args.shift.v[0], "last") == 0) {
-		only_last = true;
+		asked.last = true;
 		return 0;
 	}
 	shift_step = mem_zero((size_t)args.shift.n + 1, sizeof(*shift_step));
@@ -388,180 +362,55 @@ parse_shifts(void)
 			return usage("--shift %ld after --shift %ld (expected steps that rise)",
 				     shift_step[i], shift_step[i - 1]);
 	}
-	shift_steps = args.shift.n;
+	asked.step = shift_step;
+	asked.n = args.shift.n;
 	return 0;
-}
-
-static bool
-is_dir(const char *name)
-{
-	struct stat st;
-
-	return strcmp(name, "-") != 0 && stat(name, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-/* The operand's name in tables: without a slash at its end. */
-static char *
-name_of(const char *operand)
-{
-	size_t n = strlen(operand);
-
-	while (n > 1 && operand[n - 1] == '/')
-		n--;
-	return mem_text("%.*s", n < 4096 ? (int)n : 4096, operand);
-}
-
-/* Phases as a run's own files tell them: its events, or the domains of its rows. */
-static int
-own_phases(const struct score_table *t, struct score_run *r, const char *dir)
-{
-	char *path = dir ? run_path(dir, "events.csv") : NULL;
-	long *step = NULL;
-	int n = 0, bad = 0;
-
-	if (path && file_exists(path))
-		bad = score_events(path, &step, &n);
-	/* A run under way may stand at a shift. */
-	while (n > 0 && step[n - 1] >= r->step[r->n - 1])
-		n--;
-	if (!bad)
-		bad = score_phases(t, r, step, n);
-	free(step);
-	free(path);
-	return bad;
-}
-
-/* The phase that begins at a step, or may. */
-static int
-phase_at(const struct score_run *r, long step)
-{
-	for (int i = 1; i < r->phases; i++) {
-		const struct score_phase *p = &r->phase[i];
-
-		if ((step >= p->step && step <= p->doubt) || (step >= p->doubt && step <= p->step))
-			return i;
-	}
-	return -1;
-}
-
-/*
- * The run's phases, and which of them follow a shift that was asked for, freed by free().  Steps
- * that the run knows choose among its shifts; others are taken as given.
- */
-static bool *
-choose_phases(const struct score_table *t, struct score_run *r, const char *dir)
-{
-	bool all_known = true, *chosen;
-
-	if (own_phases(t, r, dir) < 0)
-		return NULL;
-	for (int i = 0; i < shift_steps; i++)
-		all_known &= phase_at(r, shift_step[i]) >= 0;
-	if (!all_known && score_phases(t, r, shift_step, shift_steps) < 0)
-		return NULL;
-	chosen = mem_zero((size_t)r->phases, sizeof(*chosen));
-	for (int i = 0; i < shift_steps; i++) {
-		const int p = phase_at(r, shift_step[i]);
-
-		if (p < 0)
-			continue;
-		chosen[p] = true;
-		r->phase[p].step = r->phase[p].doubt = shift_step[i];
-	}
-	for (int i = 1; shift_steps == 0 && i < r->phases; i++)
-		chosen[i] = !only_last || i == r->phases - 1;
-	return chosen;
 }
 
 /* --- score --- */
 
-enum level { NUMBER, BEFORE, LEFT };
-enum figure {
-	SHIFT_STEP,
-	LEVEL,
-	RECOVERED_AT,
-	STEPS,
-	SCRATCH_STEPS,
-	SPEEDUP,
-	BEFORE_SHIFT,
-	FIRST,
-	PEAK,
-	SPIKE,
-	FIGURES
-};
 static const char score_columns[] = "run,metric,shift_step,level,recovered_at,steps,scratch_steps,"
 				    "speedup,before,first,peak,spike,shift,domain,hold,smooth,runs,"
 				    "recovered";
 
-/* A table of losses and the directory it stands in, if any. */
-struct source {
-	struct score_table table;
-	char *dir;
-};
-
-/* One run, one shift, one hold. */
-struct result {
-	double figure[FIGURES]; /* NAN: empty */
-	int shift;		/* its number in the run, from 1 */
-	int hold;
-};
-
 static struct scoring {
-	enum level kind;
-	double level;
-	struct source *run, *scratch;
+	struct recovery_how how;
+	struct recovery_source *run, *scratch;
 	int runs, scratches;   /* files */
 	struct score_run **of; /* from scratch, [ofs] */
 	int ofs;
-	struct result *result;
+	struct recovery *result;
 	long results;
 	struct row out;
 } score;
 
-static int
-open_source(struct source *s, const char *operand)
-{
-	char *path, *name = name_of(operand);
-	int r;
-
-	s->dir = is_dir(operand) ? mem_copy(name) : NULL;
-	path = s->dir ? run_path(s->dir, "loss.csv") : mem_copy(operand);
-	r = score_read(&s->table, path, name, args.metric);
-	free(path);
-	free(name);
-	return r;
-}
-
-static struct source *
+static struct recovery_source *
 open_sources(char **v, int n, int *opened)
 {
-	struct source *s = mem_zero((size_t)n + 1, sizeof(*s));
+	struct recovery_source *s = mem_zero((size_t)n + 1, sizeof(*s));
 
 	for (*opened = 0; *opened < n; ++*opened)
-		if (open_source(&s[*opened], v[*opened]) < 0) {
-			free(s[*opened].dir);
+		if (recovery_open(&s[*opened], v[*opened], args.metric) < 0)
 			break;
-		}
 	return s;
 }
 
 static void
-close_sources(struct source *s, int n)
+close_sources(struct recovery_source *s, int n)
 {
-	for (int i = 0; i < n; i++) {
-		score_free(&s[i].table);
-		free(s[i].dir);
-	}
+	for (int i = 0; i < n; i++)
+		recovery_close(&s[i]);
 	free(s);
 }
 
 static int
 parse_level(void)
 {
-	score.kind = strcmp(args.level, "before") == 0 ? BEFORE
-		     : strcmp(args.level, "left") == 0 ? LEFT
-						       : NUMBER;
-	if (score.kind == NUMBER && num_real(args.level, -DBL_MAX, DBL_MAX, &score.level) < 0)
+	score.how.level = strcmp(args.level, "before") == 0 ? RECOVERY_BEFORE
+			  : strcmp(args.level, "left") == 0 ? RECOVERY_LEFT
+							    : RECOVERY_VALUE;
+	if (score.how.level == RECOVERY_VALUE &&
+	    num_real(args.level, -DBL_MAX, DBL_MAX, &score.how.value) < 0)
 		return usage("--level: %s, \"before\" or \"left\"", err_text());
 	return 0;
 }
@@ -573,12 +422,12 @@ open_scratch(void)
 	if (score.scratches < args.scratch.n)
 		return -1;
 	for (int i = 0; i < score.scratches; i++) {
-		struct source *s = &score.scratch[i];
+		struct recovery_source *s = &score.scratch[i];
 
 		for (int k = 0; k < s->table.runs; k++) {
 			struct score_run *r = &s->table.run[k];
 
-			if (own_phases(&s->table, r, s->dir) < 0)
+			if (recovery_phases(s, r) < 0)
 				return -1;
 			score_smooth(r, args.smooth);
 			score.of = mem_grow(score.of, (size_t)score.ofs + 1,
@@ -589,50 +438,22 @@ open_scratch(void)
 	return 0;
 }
 
-/* Steps from the start of the domain's first phase until the level; NAN if never. */
-static int
-scratch_steps(const struct score_run *r, const char *domain, double level, int hold, double *steps)
-{
-	int p = r->phases == 1 ? 0 : domain ? score_phase_of(r, domain) : -1;
-	long row;
-
-	*steps = NAN;
-	if (p < 0)
-		return err_set("run %s, from scratch, has %d phases and none of domain %s", r->name,
-			       r->phases, domain ? domain : "(untold)");
-	if ((row = score_recover(r, p, level, hold)) >= 0)
-		*steps = (double)(r->step[row] - r->phase[p].step);
-	else
-		say("run %s, from scratch: the %s %.9g is not reached", r->name, args.metric,
-		    level);
-	return 0;
-}
-
-static double
-level_of(const struct score_run *r, int phase)
-{
-	int earlier;
-
-	switch (score.kind) {
-	case BEFORE: return score_last(r, phase - 1);
-	case LEFT:
-		earlier = score_earlier(r, phase);
-		return earlier < 0 ? NAN : score_last(r, earlier);
-	default: return score.level;
-	}
-}
-
+/* What the figures leave empty, and why. */
 static void
-tell(const struct score_run *r, const struct score_phase *p, double level, int hold, long row)
+tell(const struct score_run *r, const struct recovery *x)
 {
+	const struct score_phase *p = &r->phase[x->shift];
+	const double level = x->figure[RECOVERY_LEVEL];
+	const int hold = args.hold.v[x->hold];
+
 	if (isnan(level))
 		say("run %s, shift at step %ld: no level (%s)", r->name, p->step,
-		    score.kind == LEFT ? "the domain was not there before"
-				       : "no value before the shift");
-	else if (row < 0)
+		    score.how.level == RECOVERY_LEFT ? "the domain was not there before"
+						     : "no value before the shift");
+	else if (x->row < 0)
 		say("run %s, shift at step %ld: the %s %.9g is not reached for %d row%s", r->name,
 		    p->step, args.metric, level, hold, hold == 1 ? "" : "s");
-	else if (row == p->first)
+	else if (x->row == p->first)
 		say("run %s, shift at step %ld: the first %s is already at or below the level %.9g",
 		    r->name, p->step, args.metric, level);
 }
@@ -641,32 +462,22 @@ tell(const struct score_run *r, const struct score_phase *p, double level, int h
 static int
 score_phase(const struct score_run *r, int k, int phase, int h)
 {
-	const int hold = args.hold.v[h];
-	const struct score_phase *p = &r->phase[phase];
-	const double level = level_of(r, phase);
-	const long row = isnan(level) ? -1 : score_recover(r, phase, level, hold);
-	struct result x = {.shift = phase, .hold = h};
-	double *f = x.figure;
-	const struct score_run *scratch = args.scratch_self ? r
-					  : score.ofs == 1  ? score.of[0]
-					  : score.ofs > 1   ? score.of[k]
-							    : NULL;
+	struct recovery x;
+	int bad;
 
-	f[SHIFT_STEP] = (double)p->step;
-	f[LEVEL] = level;
-	f[RECOVERED_AT] = row < 0 ? NAN : (double)r->step[row];
-	f[STEPS] = f[RECOVERED_AT] - f[SHIFT_STEP];
-	f[SCRATCH_STEPS] = NAN;
-	f[BEFORE_SHIFT] = score_last(r, phase - 1);
-	f[FIRST] = score_first(r, phase);
-	f[PEAK] = score_peak(r, phase, row);
-	f[SPIKE] = f[PEAK] - f[BEFORE_SHIFT];
-	tell(r, p, level, hold, row);
-	/* A domain that is new has no earlier start to compare with. */
-	if (scratch && !isnan(level) && !(args.scratch_self && score_earlier(r, phase) < 0) &&
-	    scratch_steps(scratch, p->name, level, hold, &f[SCRATCH_STEPS]) < 0)
+	score.how.hold = args.hold.v[h];
+	score.how.scratch = args.scratch_self ? r
+			    : score.ofs == 1  ? score.of[0]
+			    : score.ofs > 1   ? score.of[k]
+					      : NULL;
+	bad = recovery_score(r, phase, &score.how, &x);
+	x.hold = h;
+	tell(r, &x);
+	if (bad)
 		return -1;
-	f[SPEEDUP] = f[STEPS] > 0 ? f[SCRATCH_STEPS] / f[STEPS] : NAN;
+	if (x.compared && isnan(x.figure[RECOVERY_SCRATCH_STEPS]))
+		say("run %s, from scratch: the %s %.9g is not reached", score.how.scratch->name,
+		    args.metric, x.figure[RECOVERY_LEVEL]);
 	score.result = mem_grow(score.result, (size_t)score.results + 1, sizeof(*score.result));
 	score.result[score.results++] = x;
 	return 0;
@@ -677,12 +488,12 @@ put_figures(const double *f)
 {
 	struct row *w = &score.out;
 
-	for (int i = 0; i < FIGURES; i++)
+	for (int i = 0; i < RECOVERY_FIGURES; i++)
 		put_number(w, f[i]);
 }
 
 static int
-put_score(const struct score_run *r, const struct result *x)
+put_score(const struct score_run *r, const struct recovery *x)
 {
 	struct row *w = &score.out;
 
@@ -694,14 +505,14 @@ put_score(const struct score_run *r, const struct result *x)
 	row_long(w, args.hold.v[x->hold]);
 	row_long(w, args.smooth);
 	row_long(w, 1);
-	row_long(w, !isnan(x->figure[RECOVERED_AT]));
+	row_long(w, x->row >= 0);
 	return row_end(w);
 }
 
 static int
-score_run(const struct source *s, struct score_run *r, int k)
+score_run(const struct recovery_source *s, struct score_run *r, int k)
 {
-	bool *chosen = choose_phases(&s->table, r, s->dir);
+	bool *chosen = recovery_choose(s, r, &asked);
 	int shifts = 0, bad = chosen ? 0 : -1;
 
 	if (!bad)
@@ -729,52 +540,38 @@ score_run(const struct source *s, struct score_run *r, int k)
 	return bad ? -1 : 0;
 }
 
-/* Mean or deviation over all runs of a shift's results with the h-th hold; v is room for them. */
 static int
-put_mean(int shift, int h, bool deviation, double *v)
+put_mean(const struct recovery_mean *m, bool deviation, int shift, int hold)
 {
 	struct row *w = &score.out;
-	double f[FIGURES];
-	long runs = 0, recovered = 0;
 
-	for (int i = 0; i < FIGURES; i++) {
-		struct score_mean m;
-
-		runs = 0;
-		for (long k = 0; k < score.results; k++)
-			if (score.result[k].shift == shift && score.result[k].hold == h)
-				v[runs++] = score.result[k].figure[i];
-		m = score_mean(v, runs);
-		f[i] = deviation ? m.sd : m.mean;
-		recovered = i == RECOVERED_AT ? m.n : recovered;
-	}
-	if (runs == 0)
-		return 0;
 	row_text(w, deviation ? "sd" : "mean");
 	row_text(w, args.metric);
-	put_figures(f);
+	put_figures(deviation ? m->sd : m->mean);
 	row_long(w, shift);
 	row_skip(w);
-	row_long(w, args.hold.v[h]);
+	row_long(w, hold);
 	row_long(w, args.smooth);
-	row_long(w, runs);
-	row_long(w, recovered);
+	row_long(w, m->runs);
+	row_long(w, m->recovered);
 	return row_end(w);
 }
 
 static int
 put_means(void)
 {
-	double *v = mem_zero((size_t)score.results + 1, sizeof(*v));
 	int r = 0, shifts = 0;
 
 	for (long i = 0; i < score.results; i++)
 		if (score.result[i].shift > shifts)
 			shifts = score.result[i].shift;
 	for (int s = 1; s <= shifts; s++)
-		for (int h = 0; r == 0 && h < args.hold.n; h++)
-			r = put_mean(s, h, false, v) || put_mean(s, h, true, v) ? -1 : 0;
-	free(v);
+		for (int h = 0; r == 0 && h < args.hold.n; h++) {
+			const struct recovery_mean m =
+				recovery_mean(score.result, score.results, s, h);
+			for (int deviation = 0; r == 0 && m.runs && deviation < 2; deviation++)
+				r = put_mean(&m, deviation, s, args.hold.v[h]);
+		}
 	return r;
 }
 
@@ -820,206 +617,61 @@ score_runs(char **v, int n)
 
 /* --- memory --- */
 
-/* The census of a run, and its phases. */
-struct survey {
-	char *name;
-	struct memory m;
-	struct score_table loss; /* whose domains the phases are named by */
-	struct memory_phase *phase;
-	int phases;
-};
-
-static void
-survey_close(struct survey *c)
-{
-	free(c->name);
-	memory_free(&c->m);
-	score_free(&c->loss);
-	free(c->phase);
-}
-
-/* Phases that the rows of RUN/loss.csv tell. */
 static int
-loss_phases(struct survey *c, const char *dir)
+open_survey(struct survey *c, const char *operand)
 {
-	char *path = run_path(dir, "loss.csv");
-	struct score_run *r;
-	int bad = score_read(&c->loss, path, c->name, "loss");
-
-	free(path);
-	if (bad)
+	if (survey_open(c, operand, asked.step, asked.n) < 0)
 		return -1;
-	r = &c->loss.run[0];
-	if (own_phases(&c->loss, r, dir) < 0)
-		return -1;
-	c->phase = mem_zero((size_t)r->phases, sizeof(*c->phase));
-	c->phases = r->phases;
-	for (int i = 0; i < r->phases; i++)
-		c->phase[i] = (struct memory_phase){
-			r->phase[i].step, i + 1 < r->phases ? r->phase[i + 1].step : LONG_MAX,
-			r->phase[i].name};
-	return 0;
-}
-
-static int
-find_phases(struct survey *c, const char *dir)
-{
-	if (shift_steps == 0 && (c->phase = memory_phases(&c->m, &c->phases)))
-		return 0;
-	if (shift_steps == 0 && dir)
-		return loss_phases(c, dir);
-	c->phases = shift_steps + 1;
-	c->phase = mem_zero((size_t)c->phases, sizeof(*c->phase));
-	for (int i = 0; i < c->phases; i++)
-		c->phase[i] =
-			(struct memory_phase){i ? shift_step[i - 1] : 0,
-					      i < shift_steps ? shift_step[i] : LONG_MAX, NULL};
-	return 0;
-}
-
-static int
-survey_open(struct survey *c, const char *operand)
-{
-	const bool dir = is_dir(operand);
-	char *path;
-	long split = 0;
-	int r;
-
-	*c = (struct survey){.name = name_of(operand)};
-	path = dir ? run_path(c->name, "experts.csv") : mem_copy(operand);
-	r = memory_read(&c->m, path);
-	free(path);
-	if (r == 0)
-		r = find_phases(c, dir ? c->name : NULL);
-	if (r < 0) {
-		survey_close(c);
-		return -1;
-	}
-	memory_place(&c->m, c->phase, c->phases);
-	for (long i = 0; i < c->m.windows; i++)
-		split += c->m.window[i].phase < 0;
-	if (split > 0)
-		say("%s: %ld of %ld windows hold a shift and are left out", c->name, split,
+	if (c->split > 0)
+		say("%s: %ld of %ld windows hold a shift and are left out", c->name, c->split,
 		    c->m.windows);
 	return 0;
 }
 
-static const char *
-window_domain(const struct survey *c, const struct memory_window *w)
+/* A number that cannot be negative, where it is told. */
+static void
+put_told(struct row *w, long v)
 {
-	return w->phase < 0 ? w->domain : c->phase[w->phase].domain;
-}
-
-/* The first phase of the same domain stands for the domain. */
-static int
-domain_of(const struct survey *c, int phase)
-{
-	const char *name = phase < 0 ? NULL : c->phase[phase].domain;
-
-	for (int i = 0; name && i < phase; i++)
-		if (c->phase[i].domain && strcmp(c->phase[i].domain, name) == 0)
-			return i;
-	return phase;
-}
-
-static int *
-make_groups(const struct survey *c)
-{
-	int *group = mem_zero((size_t)c->m.windows, sizeof(*group));
-
-	for (long i = 0; i < c->m.windows; i++) {
-		const int phase = c->m.window[i].phase;
-
-		group[i] = args.by == PHASE    ? phase
-			   : args.by == DOMAIN ? domain_of(c, phase)
-					       : (int)i;
-	}
-	return group;
-}
-
-static bool
-dormant(const struct memory_use *u)
-{
-	return memory_share(u) <= args.dormant;
-}
-
-/* The same expert's cell of an earlier phase: the one before, or the last of the same domain. */
-static const struct memory_use *
-earlier(const struct survey *c, const struct memory_use *u, const struct memory_use *first,
-	bool same_domain)
-{
-	for (const struct memory_use *x = u; x-- > first;) {
-		if (x->layer != u->layer || x->expert != u->expert)
-			return NULL;
-		if (!same_domain)
-			return x->group == u->group - 1 ? x : NULL;
-		if (c->phase[u->group].domain && domain_of(c, x->group) == domain_of(c, u->group))
-			return x;
-	}
-	return NULL;
+	if (v < 0)
+		row_skip(w);
+	else
+		row_long(w, v);
 }
 
 static const char use_columns[] = "run,layer,slot,expert,phase,domain,from,to,windows,idle,tokens,"
 				  "share,dormant,used_after,share_before";
 
-/* Phase, domain and steps of a group. */
-static void
-put_group(struct row *w, const struct survey *c, int group)
-{
-	const struct memory_window *x = &c->m.window[args.by == WINDOW ? group : c->m.windows - 1];
-	const struct memory_phase *p = args.by == WINDOW ? NULL : &c->phase[group];
-
-	if (args.by == WINDOW) {
-		put_number(w, x->phase < 0 ? NAN : (double)x->phase);
-		put_text(w, window_domain(c, x));
-		row_long(w, x->from);
-		row_long(w, x->to);
-		return;
-	}
-	put_number(w, args.by == PHASE ? (double)group : NAN);
-	put_text(w, p->domain);
-	put_number(w, args.by == PHASE ? (double)p->from : NAN);
-	put_number(w, args.by == PHASE ? (double)(p->to == LONG_MAX ? x->to : p->to) : NAN);
-}
-
 static int
-put_use(struct row *w, const struct survey *c, const struct memory_use *u,
-	const struct memory_use *first)
+put_use(struct row *w, const char *run, const struct survey_use *u)
 {
-	const struct memory_use *before = NULL, *then = NULL;
-
-	if (args.by == PHASE) {
-		before = earlier(c, u, first, false);
-		then = earlier(c, u, first, true);
-	}
-	row_text(w, c->name);
-	row_long(w, u->layer);
-	put_number(w, u->slot < 0 ? NAN : (double)u->slot);
-	row_long(w, u->expert);
-	put_group(w, c, u->group);
-	row_long(w, u->windows);
-	row_long(w, u->idle);
-	put_number(w, u->tokens);
-	put_number(w, memory_share(u));
-	row_long(w, dormant(u));
-	put_number(w, before && dormant(before) && u->first >= 0
-			      ? (double)(u->first - c->phase[u->group].from)
-			      : NAN);
-	put_number(w, then ? memory_share(then) : NAN);
+	row_text(w, run);
+	row_long(w, u->sum.layer);
+	put_told(w, u->sum.slot);
+	row_long(w, u->sum.expert);
+	put_told(w, u->phase);
+	put_text(w, u->domain);
+	put_told(w, u->from);
+	put_told(w, u->to);
+	row_long(w, u->sum.windows);
+	row_long(w, u->sum.idle);
+	put_number(w, u->sum.tokens);
+	put_number(w, memory_share(&u->sum));
+	row_long(w, u->dormant);
+	put_number(w, u->used_after);
+	put_number(w, u->share_before);
 	return row_end(w);
 }
 
 static int
 put_uses(struct row *w, const struct survey *c)
 {
-	int *group = make_groups(c), r = 0;
 	long n;
-	struct memory_use *u = memory_sum(&c->m, group, args.dormant, &n);
+	struct survey_use *u = survey_uses(c, (enum survey_by)args.by, args.dormant, &n);
+	int r = 0;
 
 	for (long i = 0; r == 0 && i < n; i++)
-		r = put_use(w, c, &u[i], u);
+		r = put_use(w, c->name, &u[i]);
 	free(u);
-	free(group);
 	return r;
 }
 
@@ -1032,7 +684,7 @@ usage_of(char **v, int n)
 	for (int i = 0; r == 0 && i < n; i++) {
 		struct survey c;
 
-		if ((r = survey_open(&c, v[i])) == 0) {
+		if ((r = open_survey(&c, v[i])) == 0) {
 			r = put_uses(&w, &c);
 			survey_close(&c);
 		}
@@ -1049,8 +701,8 @@ put_drift(struct row *w, const struct memory_drift *d, long from, long to, const
 	static const char *const state[] = {"kept", "born", "gone", "reshaped"};
 	struct memory_use u = {0};
 
-	put_number(w, from < 0 ? NAN : (double)from);
-	put_number(w, to < 0 ? NAN : (double)to);
+	put_told(w, from);
+	put_told(w, to);
 	row_long(w, d->layer);
 	row_long(w, d->slot);
 	row_long(w, d->expert);
@@ -1061,7 +713,7 @@ put_drift(struct row *w, const struct memory_drift *d, long from, long to, const
 	    memory_tokens(&c->m, d->layer, d->expert, from, to, &u.tokens, &u.all)) {
 		put_number(w, u.tokens);
 		put_number(w, memory_share(&u));
-		row_long(w, dormant(&u));
+		row_long(w, memory_share(&u) <= args.dormant);
 	} else {
 		for (int i = 0; i < 3; i++)
 			row_skip(w);
@@ -1103,7 +755,7 @@ drift_of(char **v, int n, const char *operand)
 	struct ckpt *a, *b = NULL;
 	int r = -1;
 
-	if (operand && survey_open(&c, operand) < 0)
+	if (operand && open_survey(&c, operand) < 0)
 		return -1;
 	if ((a = ckpt_open(v[0])) && (w.f = file_replace(args.output)))
 		r = row_header(&w, drift_columns);
@@ -1133,7 +785,7 @@ ends(const char *s, const char *with)
 static bool
 is_census(const char *s)
 {
-	return strcmp(s, "-") == 0 || ends(s, ".csv") || ends(s, ".csv.gz") || is_dir(s);
+	return strcmp(s, "-") == 0 || ends(s, ".csv") || ends(s, ".csv.gz") || run_is_dir(s);
 }
 
 static int
@@ -1148,7 +800,7 @@ memory(char **v, int n)
 			census[censuses++] = v[i];
 		else
 			ckpt[ckpts++] = v[i];
-	if (r == 0 && only_last)
+	if (r == 0 && asked.last)
 		r = usage("memory: --shift last (expected steps)");
 	else if (r == 0 && ckpts == 0)
 		r = usage_of(census, censuses);

@@ -17,6 +17,24 @@ run_path(const char *dir, const char *name)
 	return mem_text("%s/%s", dir, name);
 }
 
+bool
+run_is_dir(const char *operand)
+{
+	struct stat st;
+
+	return strcmp(operand, "-") != 0 && stat(operand, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+char *
+run_name(const char *operand)
+{
+	char *name = mem_copy(operand);
+
+	for (size_t n = strlen(name); n > 1 && name[n - 1] == '/';)
+		name[--n] = 0;
+	return name;
+}
+
 /* The mark of a file; bytes 0 if it has none. */
 static int
 find_mark(const char *marks, const char *name, uint64_t *bytes, uint32_t *crc)

@@ -18,6 +18,9 @@ struct run {
 
 /* DIR/NAME; freed by free(). */
 char *run_path(const char *dir, const char *name);
+/* What a command line names: a run's directory, not a file or "-"; it without the last slash. */
+bool run_is_dir(const char *operand);
+char *run_name(const char *operand); /* freed by free() */
 
 /*
  * Open the CSVs, in dir or where `elsewhere` says (NULL: in dir; "-" and pipes too).  With marks

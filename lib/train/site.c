@@ -61,6 +61,12 @@ commanded(const struct opt_table *t, const char *name)
 	return t->source[i] == OPT_COMMAND;
 }
 
+static int
+not_made_of(const char *was)
+{
+	return err_set("the data is not what the recipe was made with: no file is \"%s\"", was);
+}
+
 int
 site_check(const struct site *s, const struct opt_table *t, const struct opt_many *made_of)
 {
@@ -78,9 +84,27 @@ site_check(const struct site *s, const struct opt_table *t, const struct opt_man
 				commanded(t, kind[j][1]);
 		free(line);
 		if (!good)
-			return err_set(
-				"the data is not what the recipe was made with: no file is \"%s\"",
-				was);
+			return not_made_of(was);
+	}
+	return 0;
+}
+
+int
+site_check_data(const struct schedule *s, const struct opt_many *made_of)
+{
+	for (int i = 0; i < made_of->n; i++) {
+		const char *was = made_of->v[i];
+		bool there = strncmp(was, "train ", 6) != 0;
+
+		for (int k = 0; !there && k < s->n; k++) {
+			char *is = mem_text("train %s@%ld %" PRIu64 " %08" PRIx32, s->data[k]->name,
+					    s->from[k], s->data[k]->bytes, s->data[k]->crc);
+
+			there = strcmp(is, was) == 0;
+			free(is);
+		}
+		if (!there)
+			return not_made_of(was);
 	}
 	return 0;
 }

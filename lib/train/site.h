@@ -1,6 +1,7 @@
 #ifndef TRAIN_SITE_H
 #define TRAIN_SITE_H
 #include "base/opt.h"
+#include "data/tokens.h"
 #include <stdint.h>
 
 /*
@@ -33,6 +34,9 @@ int site_recipe(struct site *s, const struct opt_table *t, const struct site_sou
  * line names it (as `data`, `val`, `resume-from` or `experts-from`).
  */
 int site_check(const struct site *s, const struct opt_table *t, const struct opt_many *made_of);
+
+/* The same of a schedule of data: each line of the kind "train" has a file in it. */
+int site_check_data(const struct schedule *s, const struct opt_many *made_of);
 
 /* The recipe stored there is the same, or, if it may be longer, one of fewer steps. */
 int site_compare(const struct site *s, const char *there, bool longer, long steps);

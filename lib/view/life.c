@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/tick.h"
 #include "io/table.h"
+#include "train/run.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,13 +211,10 @@ open_directory(struct life *l)
 int
 life_open(struct life *l, const char *name)
 {
-	struct stat st;
 	int r;
 
-	*l = (struct life){.name = mem_copy(name)};
-	for (size_t n = strlen(name); n > 1 && name[n - 1] == '/';)
-		l->name[--n] = 0;
-	r = !stat(name, &st) && S_ISDIR(st.st_mode) ? open_directory(l) : open_table(l);
+	*l = (struct life){.name = run_name(name)};
+	r = run_is_dir(name) ? open_directory(l) : open_table(l);
 	if (r < 0)
 		life_free(l);
 	return r;
