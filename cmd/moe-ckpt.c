@@ -88,7 +88,7 @@ ls(char **v, int n)
 	int len;
 
 	(void)n;
-	if (!c || !(r.f = file_create(args.output)))
+	if (!c || !(r.f = file_replace(args.output)))
 		goto err;
 	row_header(&r, "name,dtype,shape,crc32");
 	for (int i = 0; i < c->n; i++) {
@@ -107,11 +107,10 @@ ls(char **v, int n)
 			goto err;
 	}
 	ckpt_close(c);
-	return file_close(r.f);
+	return file_end(r.f, false);
 err:
-	file_close(r.f);
 	ckpt_close(c);
-	return -1;
+	return file_end(r.f, true);
 }
 
 static void
@@ -145,7 +144,7 @@ meta(char **v, int n)
 		err_set("%s: no metadata \"%s\"", v[0], v[1]);
 		goto out;
 	}
-	if (!(f = file_create(args.output)))
+	if (!(f = file_replace(args.output)))
 		goto out;
 	ckpt_each_meta(c, add_meta, j);
 	if (!value)
@@ -154,8 +153,7 @@ meta(char **v, int n)
 		r = file_print(f, "%s%s", value,
 			       *value && value[strlen(value) - 1] == '\n' ? "" : "\n");
 out:
-	if (file_close(f) < 0)
-		r = -1;
+	r = file_end(f, r < 0);
 	json_decref(j);
 	ckpt_close(c);
 	return r;
@@ -218,10 +216,9 @@ get(char **v, int n)
 	(void)n;
 	if (c && !t)
 		err_set("%s: no tensor %s (moe-ckpt ls lists them)", v[0], v[1]);
-	if (t && (f = file_create(args.output)))
+	if (t && (f = file_replace(args.output)))
 		r = put_npy(f, c, t);
-	if (file_close(f) < 0)
-		r = -1;
+	r = file_end(f, r < 0);
 	ckpt_close(c);
 	return r;
 }
@@ -344,7 +341,7 @@ diff(char **v, int n)
 	int status = -1;
 
 	(void)n;
-	if (!b || !(r.f = file_create(args.output)))
+	if (!b || !(r.f = file_replace(args.output)))
 		goto out;
 	status = 0;
 	row_header(&r, "name,difference,elements,max_abs,max_rel");
@@ -360,7 +357,7 @@ diff(char **v, int n)
 	ckpt_each_meta(a, diff_meta, &(struct meta_diff){b, false});
 	ckpt_each_meta(b, diff_meta, &(struct meta_diff){a, true});
 out:
-	if (file_close(r.f) < 0)
+	if (file_end(r.f, status < 0) < 0)
 		status = -1;
 	ckpt_close(a);
 	ckpt_close(b);

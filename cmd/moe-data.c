@@ -80,7 +80,7 @@ static struct opt_table options = {
 static int
 list_texts(void)
 {
-	struct row r = {.f = file_create(args.output)};
+	struct row r = {.f = file_replace(args.output)};
 
 	if (!r.f)
 		return -1;
@@ -99,10 +99,9 @@ list_texts(void)
 		if (row_end(&r) < 0)
 			goto err;
 	}
-	return file_close(r.f);
+	return file_end(r.f, false);
 err:
-	file_close(r.f);
-	return -1;
+	return file_end(r.f, true);
 }
 
 static int
@@ -395,7 +394,7 @@ static int
 count_classes(const struct images *s)
 {
 	long *n = mem_zero((size_t)s->classes, sizeof *n);
-	struct row r = {.f = file_create(args.output)};
+	struct row r = {.f = file_replace(args.output)};
 	int bad = r.f ? row_header(&r, "class,name,samples,planes,height,width") : -1;
 
 	for (long i = 0; i < s->n; i++)
@@ -413,7 +412,7 @@ count_classes(const struct images *s)
 		bad = row_end(&r);
 	}
 	free(n);
-	return file_close(r.f) < 0 || bad ? -1 : 0;
+	return file_end(r.f, bad);
 }
 
 static int
@@ -475,7 +474,7 @@ write_floor(const struct chaos *c, const uint32_t *v, size_t n)
 
 	if (!args.floor)
 		return 0;
-	if (chaos_floor(c, FLOOR_STEPS, &f) != 0 || !(r.f = file_create(args.floor)))
+	if (chaos_floor(c, FLOOR_STEPS, &f) != 0 || !(r.f = file_replace(args.floor)))
 		return -1;
 	row_header(&r, "quantity,nats,bits");
 	for (int i = 0; i < f.exponents; i++) {
@@ -488,7 +487,7 @@ write_floor(const struct chaos *c, const uint32_t *v, size_t n)
 	quantity(&r, f.exact ? "floor" : "floor_at_most", f.bound);
 	quantity(&r, "reached", chaos_reached(v, n < FLOOR_TOKENS ? n : FLOOR_TOKENS, c->bins));
 	quantity(&r, "uniform", log(c->bins));
-	return file_close(r.f);
+	return file_end(r.f, false);
 }
 
 static int

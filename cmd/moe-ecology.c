@@ -143,7 +143,7 @@ write_step(struct row *w, const struct recipe *r, long step)
 static int
 write_run(const struct recipe *r)
 {
-	struct row w = {.f = file_create(args.output)};
+	struct row w = {.f = file_replace(args.output)};
 
 	if (!w.f)
 		return -1;
@@ -151,7 +151,7 @@ write_run(const struct recipe *r)
 	row_header(&w, "step,T,E,E_log,E_sqrt,phase");
 	for (long step = 0; step >= 0; step = explore_next(r, step))
 		write_step(&w, r, step);
-	return file_close(w.f);
+	return file_end(w.f, false);
 }
 
 /* The recipe in a checkpoint, or in a file of its own. */
@@ -202,11 +202,11 @@ e(char **v, int n)
 		return e_of_recipe(v[0]);
 	x = ecology_e(args.T, args.H, args.O, args.B, args.classes);
 	say_extremes(args.H, args.O, args.B);
-	if (!(w.f = file_create(args.output)))
+	if (!(w.f = file_replace(args.output)))
 		return -1;
 	row_header(&w, "E,E_log,E_sqrt,phase");
 	write_e(&w, &x);
-	return file_close(w.f);
+	return file_end(w.f, false);
 }
 
 /* --- what a trace or a checkpoint shows --- */
@@ -334,7 +334,7 @@ write_layer(const struct tally *t, int layer, struct row *w)
 static int
 write_stats(const struct tally *t)
 {
-	struct row w = {.f = file_create(args.stats)};
+	struct row w = {.f = file_replace(args.stats)};
 
 	if (!w.f)
 		return -1;
@@ -344,7 +344,7 @@ write_stats(const struct tally *t)
 	for (int i = 0; i < t->layers; i++)
 		if (t->layer[i].tokens)
 			write_layer(t, i, &w);
-	return file_close(w.f);
+	return file_end(w.f, false);
 }
 
 static int
@@ -354,10 +354,9 @@ census(char **v, int n)
 	struct row w = {0};
 	int r = -1;
 
-	if (gather(&t, v, n, false) == 0 && (w.f = file_create(args.output)))
+	if (gather(&t, v, n, false) == 0 && (w.f = file_replace(args.output)))
 		r = write_census(&t, &w);
-	if (file_close(w.f) < 0)
-		r = -1;
+	r = file_end(w.f, r < 0);
 	if (r == 0 && args.stats)
 		r = write_stats(&t);
 	tally_free(&t);
@@ -460,7 +459,7 @@ write_tiers(const struct tally *t, int layer, double temperature, struct row *w)
 static int
 write_all_tiers(const struct tally *t)
 {
-	struct row w = {.f = file_create(args.stats)};
+	struct row w = {.f = file_replace(args.stats)};
 
 	if (!w.f)
 		return -1;
@@ -468,7 +467,7 @@ write_all_tiers(const struct tally *t)
 	for (int i = 0; i < t->layers; i++)
 		if (t->layer[i].tokens)
 			write_tiers(t, i, NAN, &w);
-	return file_close(w.f);
+	return file_end(w.f, false);
 }
 
 static int
@@ -488,14 +487,14 @@ write_flows(const struct tally *t, const char *file)
 		if (l->tokens && !seconds)
 			return err_set("%s: no second choice (rank 1) in layer %d", file, i);
 	}
-	if (!(w.f = file_create(args.output)))
+	if (!(w.f = file_replace(args.output)))
 		return -1;
 	row_header(&w, args.shuffle ? "layer,from,to,samples,joint,conditional,shuffled,shuffled_sd"
 				    : "layer,from,to,samples,joint,conditional");
 	for (int i = 0; i < t->layers && !r; i++)
 		if (t->layer[i].tokens)
 			r = write_flow(&t->layer[i], i, &w);
-	return file_close(w.f) < 0 ? -1 : r;
+	return file_end(w.f, r);
 }
 
 static int
@@ -574,13 +573,13 @@ scan_open(struct scan_out *out)
 	char *columns = mem_text("temperature,%s", tier_columns);
 	int bad = -1;
 
-	if ((out->scan.f = file_create(args.output)))
+	if ((out->scan.f = file_replace(args.output)))
 		bad = row_header(&out->scan,
 				 "temperature,layer,loss,accuracy,easy,hard,entropy,weight,"
 				 "first_moved,set_moved,active");
 	if (!bad && args.stats)
-		bad = (out->tiers.f = file_create(args.stats)) ? row_header(&out->tiers, columns)
-							       : -1;
+		bad = (out->tiers.f = file_replace(args.stats)) ? row_header(&out->tiers, columns)
+								: -1;
 	free(columns);
 	return bad;
 }
@@ -619,8 +618,7 @@ scan(char **v, int n)
 	if (!bad)
 		bad = scan_run(&s, h.n, h.v, args.easy, args.hard, write_scan, &out);
 	subject_close(&s);
-	bad |= file_close(out.scan.f) | file_close(out.tiers.f);
-	return bad ? -1 : 0;
+	return file_end(out.scan.f, bad) | file_end(out.tiers.f, bad);
 }
 
 /* --- track --- */
@@ -648,7 +646,7 @@ write_stability(struct row *w, const struct steady *s, int k, int figure)
 static int
 write_stabilities(const struct steady *s)
 {
-	struct row w = {.f = file_create(args.stats)};
+	struct row w = {.f = file_replace(args.stats)};
 
 	if (!w.f)
 		return -1;
@@ -656,7 +654,7 @@ write_stabilities(const struct steady *s)
 	for (int k = 0; k < steady_layers(s); k++)
 		for (int i = 0; i < STEADY_TIERS + args.tiers.n; i++)
 			write_stability(&w, s, k, i);
-	return file_close(w.f);
+	return file_end(w.f, false);
 }
 
 static void
@@ -731,12 +729,11 @@ track(char **v, int n)
 	int r = -1;
 
 	(void)n;
-	if (c && (w.f = file_create(args.output))) {
+	if (c && (w.f = file_replace(args.output))) {
 		track_header(&w);
 		r = track_steps(c, v[0], &w, last);
 	}
-	if (file_close(w.f) < 0)
-		r = -1;
+	r = file_end(w.f, r < 0);
 	if (r == 0 && args.stats)
 		r = write_stabilities(last);
 	policy_census_close(c);
@@ -780,7 +777,7 @@ write_over_runs(struct row *w, const struct endings *e, int layer, bool sd)
 static int
 write_endings(const struct endings *e)
 {
-	struct row w = {.f = file_create(args.output)};
+	struct row w = {.f = file_replace(args.output)};
 
 	if (!w.f)
 		return -1;
@@ -795,14 +792,14 @@ write_endings(const struct endings *e)
 	for (int k = 0; k < e->n && e->v[k].run == e->v[0].run; k++)
 		for (int sd = 0; sd < 2; sd++)
 			write_over_runs(&w, e, e->v[k].layer, sd);
-	return file_close(w.f);
+	return file_end(w.f, false);
 }
 
 /* Each two runs in each layer. */
 static int
 write_pairs(const struct endings *e)
 {
-	struct row w = {.f = file_create(args.stats)};
+	struct row w = {.f = file_replace(args.stats)};
 
 	if (!w.f)
 		return -1;
@@ -824,7 +821,7 @@ write_pairs(const struct endings *e)
 						 : NAN);
 			row_end(&w);
 		}
-	return file_close(w.f);
+	return file_end(w.f, false);
 }
 
 static int

@@ -126,7 +126,7 @@ read_keys(struct vectors *v, const char *name)
 static int
 write_found(const int *id, const float *score, long queries, int k)
 {
-	struct row w = {.f = file_create(args.output)};
+	struct row w = {.f = file_replace(args.output)};
 
 	if (!w.f)
 		return -1;
@@ -138,7 +138,7 @@ write_found(const int *id, const float *score, long queries, int k)
 		row_real(&w, (double)score[i]);
 		row_end(&w);
 	}
-	return file_close(w.f) < 0 || w.failed ? -1 : 0;
+	return file_end(w.f, w.failed);
 }
 
 /* The answer of exact search. */
@@ -420,11 +420,10 @@ drift(char **v, int n)
 	s.id = mem_zero((size_t)args.queries * (size_t)args.k, sizeof *s.id);
 	s.exact = mem_zero((size_t)args.queries * (size_t)args.k, sizeof *s.exact);
 	s.score = mem_zero((size_t)args.queries * (size_t)args.k, sizeof *s.score);
-	if ((s.out.f = file_create(args.output)) &&
-	    (!args.timing || (s.timing.f = file_create(args.timing))))
+	if ((s.out.f = file_replace(args.output)) &&
+	    (!args.timing || (s.timing.f = file_replace(args.timing))))
 		r = drift_steps(&s, v + 1, n - 1);
-	if (file_close(s.out.f) < 0 || file_close(s.timing.f) < 0)
-		r = -1;
+	r = file_end(s.out.f, r) | file_end(s.timing.f, r);
 end:
 	drift_free(s.x);
 	free(s.query);
@@ -522,10 +521,10 @@ gravitate(struct field *f, const struct vectors *q)
 static int
 write_keys(const struct gravity_keys *k)
 {
-	struct file *f = file_create(args.output);
+	struct file *f = file_replace(args.output);
 	const int r = f ? npy_write(f, k->key, k->n, k->d) : -1;
 
-	return file_close(f) < 0 ? -1 : r;
+	return file_end(f, r);
 }
 
 static int
@@ -548,11 +547,10 @@ gravity(char **v, int n)
 	f.choice = mem_zero((size_t)args.batch * (size_t)args.k, sizeof *f.choice);
 	f.score = mem_zero((size_t)args.batch * (size_t)args.k, sizeof *f.score);
 	f.load = mem_zero((size_t)keys.n, sizeof *f.load);
-	if ((!args.census || (f.census.f = file_create(args.census))) &&
-	    (!args.trace || (f.trace.f = file_create(args.trace))))
+	if ((!args.census || (f.census.f = file_replace(args.census))) &&
+	    (!args.trace || (f.trace.f = file_replace(args.trace))))
 		r = gravitate(&f, &queries);
-	if (file_close(f.census.f) < 0 || file_close(f.trace.f) < 0)
-		r = -1;
+	r = file_end(f.census.f, r) | file_end(f.trace.f, r);
 	if (r == 0)
 		r = write_keys(&f.keys);
 end:
@@ -629,7 +627,7 @@ survey(const struct vectors *keys, const double *w)
 static int
 write_sky(const struct sky *s)
 {
-	struct row w = {.f = file_create(args.output)};
+	struct row w = {.f = file_replace(args.output)};
 
 	if (!w.f)
 		return -1;
@@ -645,7 +643,7 @@ write_sky(const struct sky *s)
 		row_real(&w, s->tsne[2 * i + 1]);
 		row_end(&w);
 	}
-	return file_close(w.f) < 0 || w.failed ? -1 : 0;
+	return file_end(w.f, w.failed);
 }
 
 static int
@@ -659,7 +657,7 @@ write_figures(const struct sky *s)
 		      {"modularity", s->modularity},
 		      {"silhouette", s->mean},
 		      {"pca_share", s->share}};
-	struct row w = {.f = file_create(args.stats)};
+	struct row w = {.f = file_replace(args.stats)};
 
 	if (!w.f)
 		return -1;
@@ -669,7 +667,7 @@ write_figures(const struct sky *s)
 		row_real(&w, figure[i].value);
 		row_end(&w);
 	}
-	return file_close(w.f) < 0 || w.failed ? -1 : 0;
+	return file_end(w.f, w.failed);
 }
 
 /* A dot for each expert, its size by how often it works with others, its colour its community. */
@@ -679,7 +677,7 @@ draw_sky(const struct sky *s)
 	enum { WIDTH = 640, EDGE = 40 };
 	const double *at = args.map ? s->pca : s->tsne;
 	double low[2] = {INFINITY, INFINITY}, high[2] = {-INFINITY, -INFINITY}, most = 0;
-	struct file *f = file_create(args.svg);
+	struct file *f = file_replace(args.svg);
 
 	if (!f)
 		return -1;
@@ -712,7 +710,7 @@ draw_sky(const struct sky *s)
 			s->community[i]);
 	}
 	file_print(f, "</svg>\n");
-	return file_close(f);
+	return file_end(f, false);
 }
 
 static int
@@ -857,7 +855,7 @@ write_layers(const struct walk *w)
 {
 	const long n = w->text.n;
 	const uint64_t seed = (uint64_t)args.seed;
-	struct row r = {.f = file_create(args.stats)};
+	struct row r = {.f = file_replace(args.stats)};
 	int *token = mem_zero((size_t)n, sizeof *token),
 	    *before = mem_zero((size_t)n, sizeof *before);
 	int *now = mem_zero((size_t)n, sizeof *now), *chosen = mem_zero((size_t)n, sizeof *chosen);
@@ -888,7 +886,7 @@ write_layers(const struct walk *w)
 	free(before);
 	free(now);
 	free(chosen);
-	return !r.f || file_close(r.f) < 0 || r.failed ? -1 : 0;
+	return r.f ? file_end(r.f, r.failed) : -1;
 }
 
 static int
@@ -902,10 +900,9 @@ trace_text(struct walk *w)
 	for (int l = 0; l < layers; l++)
 		w->first[l] = mem_zero((size_t)w->text.n, sizeof **w->first);
 	w->form = mem_zero((size_t)w->text.n, sizeof *w->form);
-	if ((w->out.f = file_create(args.output)))
+	if ((w->out.f = file_replace(args.output)))
 		r = trace_windows(w);
-	if (file_close(w->out.f) < 0)
-		r = -1;
+	r = file_end(w->out.f, r);
 	if (r == 0 && args.stats)
 		r = write_layers(w);
 	for (int l = 0; l < layers; l++)

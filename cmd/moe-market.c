@@ -155,14 +155,14 @@ write_stats(const struct tallies *t)
 		    t->all.replacements);
 	if (!args.stats)
 		return 0;
-	if (!(w.f = file_create(args.stats)))
+	if (!(w.f = file_replace(args.stats)))
 		return -1;
 	row_header(&w, "layer,checks,crossed,crossing_rate,mean_spread,replacements,births,deaths,"
 		       "moves,kept_young,kept_spread,kept_persistence,kept_alone,kept_off");
 	for (int k = 0; k < t->n; k++)
 		write_tally(&w, &t->layer[k], false);
 	write_tally(&w, &t->all, true);
-	return file_close(w.f);
+	return file_end(w.f, false);
 }
 
 /* Who waits for an answer has it before the next question is waited for. */
@@ -353,10 +353,9 @@ fitness(char **v, int n)
 	policy_census_keep(c);
 	for (int i = 0; i < ADDED; i++)
 		at[i] = added_at(c, added[i]);
-	if ((w.f = file_create(args.output)) && fitness_header(c, &w, at) == 0)
+	if ((w.f = file_replace(args.output)) && fitness_header(c, &w, at) == 0)
 		r = fitness_steps(c, &w, at);
-	if (file_close(w.f) < 0)
-		r = -1;
+	r = file_end(w.f, r);
 	policy_census_close(c);
 	return r;
 }
@@ -555,10 +554,9 @@ runs(char **v, int n)
 
 	for (int i = 0; !r && i < n; i++)
 		r = read_run(&u[i], v[i]);
-	if (!r && (r = -1, w.f = file_create(args.output)))
+	if (!r && (r = -1, w.f = file_replace(args.output)))
 		r = write_runs(&w, u, n);
-	if (file_close(w.f) < 0)
-		r = -1;
+	r = file_end(w.f, r);
 	for (int i = 0; i < n; i++)
 		run_free(&u[i]);
 	free(u);
@@ -685,7 +683,7 @@ value(char **v, int n)
 	for (int i = 0; n == 3 && i < 2; i++)
 		if (value_read(v[i + 1], &ends[i]) < 0)
 			return -1;
-	if (!(w.f = file_create(args.output)))
+	if (!(w.f = file_replace(args.output)))
 		return -1;
 	if (args.sensitivity)
 		write_sensitivity(&w, &scenario, n == 3 ? ends : NULL);
@@ -693,7 +691,7 @@ value(char **v, int n)
 		write_value(&w, &scenario);
 	say("an extrapolation from 8 experts in 2 layers: each figure follows from the scenario's "
 	    "assumptions, none was measured");
-	return file_close(w.f);
+	return file_end(w.f, false);
 }
 
 /* --- the command line --- */

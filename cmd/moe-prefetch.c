@@ -383,13 +383,11 @@ replay_traces(char **v, int n)
 			return usage("replay: --%s without --tier", timing[i]);
 	if (args.tree && args.predictor != PREDICT_TREE)
 		return usage("replay: --tree without --predictor tree");
-	if (!(w.f = file_create(args.output)) || row_header(&w, replay_columns) < 0)
+	if (!(w.f = file_replace(args.output)) || row_header(&w, replay_columns) < 0)
 		r = -1;
 	for (int i = 0; !r && i < n; i++)
 		r = replay_trace(&w, v[i]);
-	if (file_close(w.f) < 0)
-		r = -1;
-	return r;
+	return file_end(w.f, r);
 }
 
 /* --- learn --- */
@@ -655,7 +653,7 @@ static int
 write_stats(const struct store *s, struct decode *d, const struct talk *t, int seq,
 	    const struct tree *tree)
 {
-	struct row w = {.f = file_create(args.stats)};
+	struct row w = {.f = file_replace(args.stats)};
 	struct decode_count c;
 	struct slots_count reads;
 	const double seconds = t->ended - t->start;
@@ -682,7 +680,7 @@ write_stats(const struct store *s, struct decode *d, const struct talk *t, int s
 	real(&w, "cpu", t->cpu, "s");
 	write_energy(&w, t);
 	write_reads(&w, &c, &reads);
-	return file_close(w.f);
+	return file_end(w.f, false);
 }
 
 /* The text, with its clock. */

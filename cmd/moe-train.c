@@ -283,12 +283,12 @@ watch_open(struct watch *w, const struct shape *s)
 	*w = (struct watch){0};
 	if (experts) {
 		w->census = census_new(s);
-		if (!(w->experts = file_create(experts)) ||
+		if (!(w->experts = file_replace(experts)) ||
 		    row_header(&(struct row){.f = w->experts}, policy_row_columns) != 0)
 			return -1;
 	}
 	if (trace) {
-		if (!(w->trace = file_create(trace)))
+		if (!(w->trace = file_replace(trace)))
 			return -1;
 		w->row.f = w->trace;
 		return trace_header(&w->row);
@@ -297,10 +297,10 @@ watch_open(struct watch *w, const struct shape *s)
 }
 
 static int
-watch_close(struct watch *w)
+watch_close(struct watch *w, bool bad)
 {
 	census_free(w->census);
-	return file_close(w->experts) | file_close(w->trace);
+	return file_end(w->experts, bad) | file_end(w->trace, bad);
 }
 
 static int
@@ -375,11 +375,11 @@ tables_open(struct tables *t, const struct classifier *c)
 {
 	const char *trace = args.csv[RUN_TRACE];
 
-	if (trace && (!(t->trace.f = file_create(trace)) || appraise_trace_header(&t->trace) != 0))
+	if (trace && (!(t->trace.f = file_replace(trace)) || appraise_trace_header(&t->trace) != 0))
 		return -1;
 	if (!args.features)
 		return 0;
-	return (t->features.f = file_create(args.features))
+	return (t->features.f = file_replace(args.features))
 		       ? appraise_features_header(&t->features, c)
 		       : -1;
 }
@@ -395,7 +395,7 @@ eval_samples(struct labeller *l, const struct images *data)
 
 	if (!bad)
 		bad = appraise_run(l->c, data, 0, data->n, &l->how, write_sample, &t, &a);
-	bad |= file_close(t.trace.f) | file_close(t.features.f);
+	bad = file_end(t.trace.f, bad) | file_end(t.features.f, bad);
 	if (bad)
 		return -1;
 	loss = a.ce / (double)a.n;
@@ -431,12 +431,15 @@ eval_text(const struct ckpt *k, const char *file)
 	struct tokens *data;
 	int bad = -1;
 
+	if (args.features)
+		return err_set("%s: not a classifier's (expected that with --features-csv)",
+			       k->name);
 	if (open_model(&m, k) != 0)
 		return -1;
 	data = model_text(&m, file);
 	if (data && watch_open(&w, &m.param->shape) == 0)
 		bad = eval_model(&m, data, &w);
-	bad |= watch_close(&w);
+	bad = watch_close(&w, bad);
 	tokens_close(data);
 	model_close(&m);
 	return bad ? -1 : 0;

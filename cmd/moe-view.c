@@ -119,10 +119,10 @@ draw_on_terminal(const struct figure *f, FILE *out)
 static int
 write_out(const char *name, const char *s, size_t n)
 {
-	struct file *f = file_create(name);
+	struct file *f = file_replace(name);
 	int r = f ? file_write(f, s, n) : -1;
 
-	return file_close(f) < 0 ? -1 : r;
+	return file_end(f, r);
 }
 
 static int

@@ -307,6 +307,24 @@ replacing(void)
 	ok(holds(temp("first"), "1"), "is there");
 	ok(!file_replace(temp("none/x")), "in a directory that is not there");
 	file_abandon(NULL);
+	f = file_replace(path);
+	file_print(f, "half");
+	is_long(file_end(f, true), -1, "ended as bad");
+	ok(holds(path, "through"), "the old one stays");
+	f = file_replace(path);
+	file_print(f, "whole");
+	is_long(file_end(f, false), 0, "ended as good");
+	ok(holds(path, "whole"), "it is replaced");
+	is_long(file_end(NULL, false), 0, "nothing to end");
+	is_long(file_end(NULL, true), -1, "and nothing good");
+	is_long(mkfifo(temp("pipe"), 0600), 0, "a pipe");
+	const int fd = open(temp("pipe"), O_RDONLY | O_NONBLOCK);
+	char got[8] = "";
+	f = file_replace(temp("pipe"));
+	file_print(f, "rows");
+	is_long(file_end(f, true), -1, "what is bad in the end");
+	is_long(read(fd, got, sizeof got), 4, "has sent what there was");
+	close(fd);
 }
 
 static void

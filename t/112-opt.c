@@ -291,6 +291,12 @@ recipes(void)
 		"a recipe in the table's order, without ambient options");
 	free(text);
 	opt_free(&t);
+	t = table(&v);
+	v.memory = 1000UL * 1000 * 1000 * 1000;
+	text = opt_recipe(&t);
+	ok(strstr(text, "memory 1000000000000\n"), "a round number stays one");
+	free(text);
+	opt_free(&t);
 	for (int i = 0; i < 7; i++) {
 		char *want = mem_text("lr %s\n", reads[i]);
 		t = table(&v);

@@ -143,7 +143,8 @@ dies(void (*does)(void), const char *what)
 	close(fd[0]);
 	waitpid(pid, &status, 0);
 	said[n > 0 ? n : 0] = 0;
-	ok(WIFEXITED(status) && WEXITSTATUS(status) == 1 && strstr(said, "out of memory"),
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == 1 &&
+		   strstr(said, "117-mem.t: out of memory"),
 	   "%s ends the program with status 1 and a message", what);
 }
 

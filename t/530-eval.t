@@ -53,6 +53,8 @@ ok "other windows" sh -c "moe-train --eval $model --seq 10 v.txt >s.csv"
 is "$(column s.csv tokens)" "$((($(wc -c <v.txt) - 1) / 10 * 10))" "windows of ten tokens"
 
 # --- census and trace of a model in use ---
+fails 1 "features of a language model" moe-train --eval $model --features-csv f.csv v.txt
+says "not a classifier's" "are refused"
 ok "--experts-csv" moe-train --eval $model --experts-csv x.csv --trace-csv t.csv.gz v.txt
 zcat t.csv.gz >t.csv
 tokens=$(column e.csv tokens)

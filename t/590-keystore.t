@@ -150,7 +150,9 @@ bad '--expert-init zeros' '--expert-init "zeros" .expected normal, sparse'
 bad '--expert-init pretrained:' '--expert-init "pretrained:" .expected pretrained:CKPT'
 bad '--task classify' '--router keystore, --freeze-experts and --expert-init are not for'
 fails 1 "pretrained by nobody" train --router keystore --expert-init pretrained -o none2
-says '0 experts for the 20 slots' "is told"
+says '--expert-init pretrained .expected pretrained:CKPT, or --experts-from' "is told"
+fails 2 "experts from somebody, who are not wanted" train --experts-from "$(ckpt one)" -o none2
+says '--experts-from .expected it with --expert-init pretrained' "is told"
 fails 1 "pretrained by what is not there" train --expert-init pretrained:nobody -o none2
 says '^moe-train: nobody: No such file' "is told"
 printf 'step,layer,slot,event\n5,0,3,freeze\n' >events

@@ -349,6 +349,28 @@ refused 1 '^moe-train: step [0-9]+: the .* is not finite.*; the checkpoint befor
 	--ckpt-every 1 -o wild a.txt
 ok "its last checkpoint is good" moe-train --sample wild/ckpt.safetensors --tokens 0 <in
 
+# --- tables in the place of their input, and half made ---
+ok "a census to value" train --steps 4 --census-every 2 -o valued a.txt
+moe-market fitness -o want.csv valued/experts.csv
+cp valued/experts.csv e.csv
+ok "onto the census itself" moe-market fitness -o e.csv e.csv
+same e.csv want.csv "it is the same table"
+cp a.txt t.txt
+moe-knn trace -o want.csv valued/ckpt.safetensors a.txt
+ok "onto the text that it reads" timeout 60 moe-knn trace -o t.txt valued/ckpt.safetensors t.txt
+same t.txt want.csv "it is the same table"
+cp valued/ckpt.safetensors c.st
+ok "onto the checkpoint" moe-ckpt ls -o c.st c.st
+moe-ckpt ls valued/ckpt.safetensors | same - c.st "it is the same list"
+{
+	cat valued/experts.csv
+	echo 4,1
+} >cut.csv
+echo old >kept.csv
+refused 1 'fields .expected' "a table whose input is cut short" \
+	moe-market fitness -o kept.csv cut.csv
+is "$(cat kept.csv)" old "leaves the old one"
+
 # --- directories ---
 mkfifo pipe
 train --steps 2 --experts-csv pipe -o shared a.txt &

@@ -609,6 +609,18 @@ file_abandon(struct file *f)
 	file_free(f);
 }
 
+int
+file_end(struct file *f, bool bad)
+{
+	if (!f || !bad)
+		return bad || (f && file_commit(f)) ? -1 : 0;
+	if (f->temp)
+		file_abandon(f);
+	else
+		(void)file_close(f); /* the message is of what was bad */
+	return -1;
+}
+
 /* --- whole files --- */
 
 char *

@@ -58,11 +58,13 @@ void file_unmap(const void *p, size_t n);
 /*
  * Replace a file atomically: file_replace opens NAME.tmp beside it; file_commit flushes, fsyncs,
  * renames, and fsyncs the directory; file_abandon removes the temporary file. A reader sees the
- * old file or the new one, never a part.
+ * old file or the new one, never a part. A pipe, a device or "-" is written to instead; file_end
+ * ends either: it commits what is whole, and of what is not keeps what a pipe may have already.
  */
 struct file *file_replace(const char *name);
 int file_commit(struct file *f);
 void file_abandon(struct file *f);
+int file_end(struct file *f, bool bad); /* -1 if bad, or data may be lost; NULL is harmless */
 
 /* Bytes of a file and CRC-32 of its first n bytes. -1 with a message on failure. */
 int file_size(const char *name, uint64_t *n);

@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -8,7 +9,8 @@
 
 static void __attribute__((noreturn)) die(size_t n, size_t size)
 {
-	fprintf(stderr, "moe: out of memory (%zu x %zu bytes wanted)\n", n, size);
+	fprintf(stderr, "%s: out of memory (%zu x %zu bytes wanted)\n",
+		program_invocation_short_name, n, size);
 	exit(1);
 }
 

@@ -525,15 +525,20 @@ put_real(FILE *f, double x)
 	fputs(s, f);
 }
 
+/* With a unit where that is exact and short: not 10^12 as 976562500K. */
 static void
 put_bytes(FILE *f, size_t n)
 {
+	size_t units = n;
 	int u = 0;
-	while (u < 4 && n && !(n % 1024)) {
-		n /= 1024;
+	while (u < 4 && units && !(units % 1024)) {
+		units /= 1024;
 		u++;
 	}
-	fprintf(f, u ? "%zu%c" : "%zu", n, " KMGT"[u]);
+	if (u && units < 10000)
+		fprintf(f, "%zu%c", units, " KMGT"[u]);
+	else
+		fprintf(f, "%zu", n);
 }
 
 /* Whether the row has a value: a text that is set, a list that is not empty, a number in range. */

@@ -65,6 +65,9 @@ adopt_experts(struct param *p, char *const *file, int files)
 {
 	int *next = mem_zero((size_t)p->shape.layers, sizeof *next), status = 0;
 
+	if (files == 0)
+		status = err_set("--expert-init pretrained (expected pretrained:CKPT, or "
+				 "--experts-from CKPT beside it)");
 	for (int i = 0; i < files && status == 0; i++) {
 		struct ckpt *k = ckpt_open(file[i]);
 		status = k ? 0 : -1;

@@ -324,6 +324,8 @@ recipe_check(struct recipe *r)
 		return err_set("--dense has no population for --lifecycle");
 	if (temperature(r->temperature, &a, &b, &steps) != 0 || start_kind(r->expert_init) < 0)
 		return -1;
+	if (r->experts_from.n > 0 && start_kind(r->expert_init) != START_PRETRAINED)
+		return err_set("--experts-from (expected it with --expert-init pretrained)");
 	if (r->router == ROUTER_KEYSTORE && check_keys(r) != 0)
 		return -1;
 	if (r->task == TASK_CLASSIFY && check_classifier(r) != 0)
