@@ -713,14 +713,14 @@ kth(int k, vf x)
 	}
 }
 
-/* s x of a vector; the lanes beyond n are low. */
+/* x of a vector; the lanes beyond n are low. */
 ALWAYS vf
-scaled(long n, vf s, const float *x)
+or_low(long n, const float *x)
 {
 	if (n >= VL)
-		return s * v_load(x);
+		return v_load(x);
 	const vm in = v_first(n);
-	return v_pick(in, s * v_loadm(x, in), v_set(-INFINITY));
+	return v_pick(in, v_loadm(x, in), v_set(-INFINITY));
 }
 
 /* NaN among them: fewer than k may be left. */
@@ -736,31 +736,46 @@ fill_up(int k, int have, int *out)
 	}
 }
 
-enum { GROUP = 8 * VL };
+enum { GROUP = 4 * VL }; /* floats whose bits fit a word, as those of as many groups do */
 
 /* The largest of each lane of a group that begins n before the end of x. */
 ALWAYS vf
-group_top(long n, vf s, const float *x)
+group_top(long n, const float *x)
 {
-	const vf low = v_set(-INFINITY);
-	vf top[4] = {low, low, low, low};
+	vf top = v_set(-INFINITY);
 
-#pragma GCC unroll 8
-	for (int i = 0; i < GROUP; i += VL) /* in this order without NaN */
-		top[i / VL % 4] = v_max(scaled(n - i, s, x + i), top[i / VL % 4]);
-	return v_max(v_max(top[0], top[1]), v_max(top[2], top[3]));
+#pragma GCC unroll 4
+	for (int i = 0; i < GROUP; i += VL)
+		top = v_max(or_low(n - i, x + i), top); /* in this order without NaN */
+	return top;
+}
+
+/* Bit i: s x[i] is in the group, and not below t. */
+ALWAYS uint64_t
+group_bits(long n, vf s, const float *x, vf t)
+{
+	uint64_t bits = 0;
+
+#pragma GCC unroll 4
+	for (int i = 0; i < GROUP; i += VL) {
+		const uint32_t in = n - i >= VL ? v_bits(v_first(VL)) : v_bits(v_first(n - i));
+		bits |= (uint64_t)(in & ~v_bits(v_lt(s * or_low(n - i, x + i), t))) << i;
+	}
+	return bits;
 }
 
 /*
  * The k-th largest of the lanes' maxima is not above the k-th largest of all: whoever is not below
- * it, in order, is inserted, and most groups hold nobody.  When there are many equals or a NaN this
- * is no faster than inserting all, and as right.
+ * it, in order, is inserted.  Mostly these are k, each in a group of its own; there are few
+ * branches, because nobody could predict them.
  */
 static void
 largest(long n, int k, float s, const float *x, int *out)
 {
 	const vf by = v_set(s);
-	vf group[n / GROUP + 1], top = v_set(-INFINITY);
+	const uint32_t all = v_bits(v_first(VL));
+	const long groups = (n + GROUP - 1) / GROUP;
+	vf top[groups], most = v_set(-INFINITY);
 	float best[k];
 	int have = 0;
 
@@ -769,22 +784,23 @@ largest(long n, int k, float s, const float *x, int *out)
 			have = insert(s * x[i], (int)i, k, have, best, out);
 		return;
 	}
-	for (long i = 0; i < n; i += GROUP) {
-		const vf g =
-			i + GROUP <= n ? group_top(GROUP, by, x + i) : group_top(n - i, by, x + i);
-		group[i / GROUP] = g;
-		top = v_max(g, top);
+	for (long g = 0; g < groups; g++) {
+		const long i = g * GROUP;
+		const vf u = n - i >= GROUP ? group_top(GROUP, x + i) : group_top(n - i, x + i);
+		most = v_max(u, most);
+		top[g] = by * u; /* the largest is the largest when scaled, too */
 	}
-	const vf t = v_set(kth(k, top));
-	const uint32_t all = v_bits(v_first(VL));
-	for (long i = 0; i < n; i += GROUP) {
-		if (v_bits(v_lt(group[i / GROUP], t)) == all)
-			continue;
-		for (long j = i; j < i + GROUP && j < n; j += VL) {
-			uint32_t in =
-				v_bits(v_first(n - j)) & ~v_bits(v_lt(scaled(n - j, by, x + j), t));
+	const vf t = v_set(kth(k, by * most));
+	for (long g = 0; g < groups; g += 64) {
+		uint64_t some = 0;
+		for (long i = g; i < groups && i < g + 64; i++)
+			some |= (uint64_t)(v_bits(v_lt(top[i], t)) != all) << (i - g);
+		for (; some; some &= some - 1) {
+			const long i = (g + __builtin_ctzll(some)) * GROUP;
+			uint64_t in = n - i >= GROUP ? group_bits(GROUP, by, x + i, t)
+						     : group_bits(n - i, by, x + i, t);
 			for (; in; in &= in - 1) {
-				const int at = (int)j + __builtin_ctz(in);
+				const int at = (int)i + __builtin_ctzll(in);
 				have = insert(s * x[at], at, k, have, best, out);
 			}
 		}
