@@ -7,54 +7,27 @@
 #include "base/task.h"
 #include "model/ref.h"
 #include "pool/pool.h"
+#include "small.h"
 #include "tap.h"
 
-enum { SLOTS = 9, FOUNDERS = 4, WIDE = 16, DIM = 24, VOCAB = 37, BATCH = 8, SEQ = 40 };
+enum { SLOTS = 9, FOUNDERS = 4, WIDE = SMALL_WIDE, DIM = SMALL_DIM, BATCH = 8, SEQ = 40 };
 enum { TOKENS = BATCH * SEQ };
 
 static int32_t in[TOKENS], out[TOKENS];
-
-static void
-fill(void *arg, struct tensor *t, int layer, int slot)
-{
-	const double size = t->flat ? 0.3 : 1 / sqrt((double)t->cols);
-
-	(void)layer, (void)slot;
-	for (long i = 0; i < t->rows * t->cols; i++) {
-		t->w[i] = (float)((t->flat ? 1 : 0) + size * rng_normal(arg));
-		t->m[i] = (float)rng_normal(arg);
-		t->v[i] = (float)fabs(rng_normal(arg));
-	}
-}
 
 /* Two layers of nine slots, of which the first four hold experts. */
 static struct param *
 make(enum router router, enum kern_act act)
 {
-	struct shape s = {.vocab = VOCAB,
-			  .dim = DIM,
-			  .layers = 2,
-			  .heads = 4,
-			  .kv_heads = 4,
-			  .top_k = 2,
-			  .act = act,
-			  .router = router,
-			  .router_hidden = 13,
-			  .tied = true};
-	const int slots = SLOTS, wide = WIDE;
+	struct shape s = small_shape(SLOTS, router, act);
 	struct rng r = rng_at(5, RNG_TEST, 0, 0);
 	struct param *p;
 
-	if (shape_set(&s, 1, &slots, 1, &wide) != 0)
-		exit(1);
 	for (int e = FOUNDERS; e < SLOTS; e++)
 		s.hidden[0][e] = s.hidden[1][e] = 0;
 	p = param_new(&s, true);
-	param_each(p, fill, &r);
-	for (int i = 0; i < TOKENS; i++) {
-		in[i] = (int32_t)rng_below(&r, VOCAB);
-		out[i] = (int32_t)rng_below(&r, VOCAB);
-	}
+	small_fill(p, &r);
+	small_tokens(&r, SMALL_VOCAB, TOKENS, in, out);
 	shape_free(&s);
 	return p;
 }
@@ -342,7 +315,7 @@ fill_slots(struct param *p, int slots)
 static void
 memory(void)
 {
-	struct shape s = {.vocab = VOCAB,
+	struct shape s = {.vocab = SMALL_VOCAB,
 			  .dim = 64,
 			  .layers = 1,
 			  .heads = 4,
@@ -359,7 +332,7 @@ memory(void)
 		s.hidden[0][e] = 0;
 	p = param_new(&s, true);
 	for (int i = 0; i < 2; i++)
-		param_each(p, fill, (struct rng[]){rng_at(1, RNG_TEST, 0, 0)});
+		small_fill(p, (struct rng[]){rng_at(1, RNG_TEST, 0, 0)});
 	before = resident();
 	for (int round = 0; round < 6; round++) {
 		long with, after;

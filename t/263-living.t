@@ -129,7 +129,7 @@ same ran said "moe-market decide gives the events of the run"
 
 # --- the same bytes ---
 train -j2 --ckpt-every 7 -o two
-is "$(diff -rq one two)" "" "two workers: equal files"
+same_run one two "two workers"
 is "$(killed "38 90 150" living -j1 --ckpt-every 13 --trace-csv pipe -o killed)" 3 "kills"
 ok "what was killed goes on" train -j1 --trace-csv /dev/null -o killed
 for f in loss.csv experts.csv events.csv layers.csv recipe; do

@@ -6,6 +6,7 @@
 #include "base/task.h"
 #include "model/lean.h"
 #include "model/net.h"
+#include "small.h"
 #include "tap.h"
 
 /* ---- kernels ---- */
@@ -148,16 +149,6 @@ enum { SLOTS = 90, DIM = 20, VOCAB = 31, BATCH = 6, SEQ = 50, TOKENS = BATCH * S
 
 static int32_t in[TOKENS], out[TOKENS];
 
-static void
-fill(void *arg, struct tensor *t, int layer, int slot)
-{
-	const double size = t->flat ? 0.3 : 1 / sqrt((double)t->cols);
-
-	(void)layer, (void)slot;
-	for (long i = 0; i < t->rows * t->cols; i++)
-		t->w[i] = (float)((t->flat ? 1 : 0) + size * rng_normal(arg));
-}
-
 /* Ninety slots, some empty, some twins of each other. */
 static struct param *
 make(enum router router, int k, bool bias)
@@ -178,7 +169,7 @@ make(enum router router, int k, bool bias)
 	for (int e = 1; e < SLOTS; e += 7)
 		s.hidden[0][e] = s.hidden[1][e] = 0;
 	p = param_new(&s, true);
-	param_each(p, fill, &r);
+	small_fill(p, &r);
 	for (int l = 0; l < 2; l++) {
 		for (int e = 2; e + 1 < SLOTS; e += 14) {
 			p->layer[l].expert[e]->twin = e + 1;
@@ -187,10 +178,7 @@ make(enum router router, int k, bool bias)
 		for (int e = 0; bias && e < SLOTS; e++)
 			p->layer[l].bias[e] = (float)(0.1 * rng_normal(&r));
 	}
-	for (int i = 0; i < TOKENS; i++) {
-		in[i] = (int32_t)rng_below(&r, VOCAB);
-		out[i] = (int32_t)rng_below(&r, VOCAB);
-	}
+	small_tokens(&r, VOCAB, TOKENS, in, out);
 	shape_free(&s);
 	return p;
 }

@@ -8,6 +8,7 @@
 #include "base/task.h"
 #include "model/net.h"
 #include "model/optim.h"
+#include "small.h"
 #include "tap.h"
 
 enum { V = 37, T = 33, B = 32 }; /* B T exceeds the rows of every task */
@@ -30,17 +31,6 @@ enum { MODELS = sizeof model / sizeof *model };
 
 static int32_t in[B * T], out[B * T];
 
-static void
-fill(void *arg, struct tensor *t, int layer, int slot)
-{
-	struct rng *r = arg;
-
-	(void)layer, (void)slot;
-	for (long i = 0; i < t->rows * t->cols; i++)
-		t->w[i] = (float)(t->flat ? 1 + 0.3 * rng_normal(r)
-					  : rng_normal(r) / sqrt((double)t->cols));
-}
-
 static struct param *
 make(const struct model *m)
 {
@@ -58,11 +48,8 @@ make(const struct model *m)
 		exit(1);
 	p = param_new(&s, true);
 	shape_free(&s);
-	param_each(p, fill, &r);
-	for (long t = 0; t < B * T; t++) {
-		in[t] = (int32_t)rng_below(&r, V);
-		out[t] = (int32_t)rng_below(&r, V);
-	}
+	small_fill(p, &r);
+	small_tokens(&r, V, B * T, in, out);
 	return p;
 }
 

@@ -8,44 +8,19 @@
 #include "model/optim.h"
 #include "model/ref.h"
 #include "pool/pool.h"
+#include "small.h"
 #include "tap.h"
 
-enum { SLOTS = 5, WIDE = 16, DIM = 24, VOCAB = 37, BATCH = 2, SEQ = 11, TOKENS = BATCH * SEQ };
+enum { SLOTS = 5, WIDE = SMALL_WIDE, DIM = SMALL_DIM, BATCH = 2, SEQ = 11, TOKENS = BATCH * SEQ };
 
 static int32_t in[TOKENS], out[TOKENS];
-
-static void
-fill(void *arg, struct tensor *t, int layer, int slot)
-{
-	struct rng *r = arg;
-	const double size = t->flat ? 0.3 : 1 / sqrt((double)t->cols);
-
-	(void)layer, (void)slot;
-	for (long i = 0; i < t->rows * t->cols; i++) {
-		t->w[i] = (float)((t->flat ? 1 : 0) + size * rng_normal(r));
-		t->m[i] = (float)rng_normal(r);
-		t->v[i] = (float)fabs(rng_normal(r));
-	}
-}
 
 /* Two layers of five slots, of which the last is empty. */
 static struct shape
 holes(enum router router, enum kern_act act)
 {
-	struct shape s = {.vocab = VOCAB,
-			  .dim = DIM,
-			  .layers = 2,
-			  .heads = 4,
-			  .kv_heads = 4,
-			  .top_k = 2,
-			  .act = act,
-			  .router = router,
-			  .router_hidden = 13,
-			  .tied = true};
-	const int slots = SLOTS, wide = WIDE;
+	struct shape s = small_shape(SLOTS, router, act);
 
-	if (shape_set(&s, 1, &slots, 1, &wide) != 0)
-		exit(1);
 	s.hidden[0][SLOTS - 1] = s.hidden[1][SLOTS - 1] = 0;
 	return s;
 }
@@ -57,14 +32,11 @@ make(enum router router, enum kern_act act)
 	struct param *p = param_new(&s, true);
 	struct rng r = rng_at(5, RNG_TEST, 0, 0);
 
-	param_each(p, fill, &r);
+	small_fill(p, &r);
 	for (int l = 0; l < 2; l++)
 		for (int e = 0; p->layer[l].bias && e < SLOTS - 1; e++)
 			p->layer[l].bias[e] = (float)(0.1 * rng_normal(&r));
-	for (int i = 0; i < TOKENS; i++) {
-		in[i] = (int32_t)rng_below(&r, VOCAB);
-		out[i] = (int32_t)rng_below(&r, VOCAB);
-	}
+	small_tokens(&r, SMALL_VOCAB, TOKENS, in, out);
 	shape_free(&s);
 	return p;
 }

@@ -8,6 +8,7 @@
 #include "model/keystore.h"
 #include "model/net.h"
 #include "pool/gravity.h"
+#include "small.h"
 #include "tap.h"
 
 enum { C = 12, K = 3, V = 19, T = 40, B = 20, N = B * T };
@@ -179,10 +180,7 @@ main(void)
 
 	kern_choose(NULL);
 	task_start(2);
-	for (long t = 0; t < N; t++) {
-		in[t] = (int32_t)rng_below(&r, V);
-		out[t] = (int32_t)rng_below(&r, V);
-	}
+	small_tokens(&r, V, N, in, out);
 	choices(40, 0, false);
 	choices(40, 17, false);
 	choices(100, 17, true);

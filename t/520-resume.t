@@ -9,10 +9,6 @@ train() {
 		--router mlp --act swiglu --bias-rate 0.01 --accum 2 "$@" a.txt b.txt@9 a.txt@17
 }
 run=
-# Tests that two run directories hold the same bytes.
-same_run() {
-	is "$(diff -rq "$1" "$2")" "" "$3: equal files"
-}
 
 cd "$T" || exit 1
 words 20000 1 >a.txt

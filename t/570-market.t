@@ -93,9 +93,6 @@ decisions decided.csv >said
 same ran said "moe-market decide gives the events of the run"
 
 # --- the same bytes ---
-same_run() {
-	is "$(diff -rq "$1" "$2")" "" "$3: equal files"
-}
 train -j2 --ckpt-every 7 -o two
 same_run one two "two workers"
 is "$(killed "38 90 150" market -j1 --ckpt-every 13 --trace-csv pipe -o killed)" 3 "kills"

@@ -19,9 +19,6 @@ status() {
 	"$@" 2>"$T/err" || status=$?
 	echo $status
 }
-same_run() {
-	is "$(diff -rq "$1" "$2")" "" "$3: equal files"
-}
 
 cd "$T" || exit 1
 words 20000 1 >a.txt

@@ -7,9 +7,6 @@ train() {
 	moe-train --dim 16 --layers 2 --heads 2 --experts 8 --hidden 24 --seq 16 --batch 4 \
 		--steps 60 --lr 0.005 --census-every 7 "$@" a.txt b.txt@20 a.txt@40
 }
-same_run() {
-	is "$(diff -rq "$1" "$2")" "" "$3: equal files"
-}
 # steps_of RUN: "STEP:EVENTS" of what was decided, a word for each step
 steps_of() {
 	awk -F, 'NR > 1 && $4 != "shift" { print $1 }' "$1/events.csv" | uniq -c |

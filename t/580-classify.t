@@ -53,24 +53,24 @@ is "$(head -n 1 time.csv)" "step,seconds,data,forward,backward,optimizer,tables"
 is "$(awk -F, 'NR > 1 { n++; d = $3 + $4 + $5 + $6 - $2
 	if (d * d > 1e-12 || $4 <= 0 || $5 <= 0) bad++ }
 	END { print n, bad + 0 }' time.csv)" "24 0" "a row for each step, whose parts add up"
-is "$(diff -rq one two)" "" "make the same bytes"
+same_run one two "make the same bytes"
 name=killed
 begun 13 -j2 --ckpt-every 5 -o killed
 kill -9 $pid
 wait $pid 2>/dev/null || :
 ok "a killed run goes on" train -j1 --ckpt-every 7 -o killed
-is "$(diff -rq one killed)" "" "to the same bytes"
+same_run one killed "to the same bytes"
 name=stopped
 begun 9 -j2 -o stopped
 kill $pid
 status=0
 wait $pid || status=$?
 ok "an interrupted one" train -j1 -o stopped
-is "$(diff -rq one stopped)" "" "as well"
+same_run one stopped "as well"
 ok "what is complete is left" train -o one
-is "$(diff -rq one two)" "" "as it is"
+same_run one two "as it is"
 ok "its recipe" moe-train -c one/recipe -o three
-is "$(diff -rq -x recipe one three)" "" "repeats it"
+same_run one three "repeats it" -x recipe
 fails 1 "another recipe" train --lr 1e-3 -o one
 says 'another recipe is there' "is refused"
 
@@ -160,7 +160,7 @@ is "$(sed 1d from/loss.csv)" "$(tail -n 12 long/loss.csv)" "are the same steps"
 cp -r from again
 rm again/ckpt.safetensors
 ok "its recipe" moe-train -c from/recipe -o again
-is "$(diff -rq from again)" "" "repeats it"
+same_run from again "repeats it"
 ok "with other weights from there" train --schedule constant --steps 36 --balance 3 \
 	--resume-from short/ckpt.safetensors -o other
 is "$(sed -n 2p other/loss.csv | cut -d, -f1-4)" "$(sed -n 26p long/loss.csv | cut -d, -f1-4)" \

@@ -90,7 +90,7 @@ whole() {
 }
 ok "one worker" whole -j1 -o w1
 ok "two" whole -j2 --ckpt-every 1 -o w2
-is "$(diff -rq w1 w2)" "" "the same bytes"
+same_run w1 w2 "the same bytes"
 kills=0
 for delay in 0.02 0.05 0.03 0.08 0.04 0.06 0.1 0.07 0.12 0.15 0.2; do
 	status=0
@@ -101,7 +101,7 @@ for delay in 0.02 0.05 0.03 0.08 0.04 0.06 0.1 0.07 0.12 0.15 0.2; do
 done
 run=
 ok "killed now and then" whole -j2 -o killed
-is "$(diff -rq w1 killed)" "" "the same bytes after $kills kills"
+same_run w1 killed "the same bytes after $kills kills"
 is "$((kills > 0))" 1 "it was killed"
 train $keys --steps 12 --schedule constant -o long
 train $keys --steps 5 --schedule constant -o part

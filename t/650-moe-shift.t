@@ -5,27 +5,19 @@
 man=$PWD/man/moe-shift.1 market=$PWD/testdata/market
 cd "$T" || exit 1
 
-# column FILE NAME: the values of a column by row, between blanks
-column() {
-	awk -F, -v name="$2" '
-	/^#/ { next }
-	!c { for (i = 1; i <= NF; i++) if ($i == name) c = i; next }
-	{ printf "%s%s", (n++ ? " " : ""), $c }' "$1"
-}
-
 # --- score: the published table ---
 
 moe-shift score --level 1.15 --hold 1 "$market/loss.csv" >published 2>err
 is "$(head -n 1 published | cut -d, -f1-8)" \
 	run,metric,shift_step,level,recovered_at,steps,scratch_steps,speedup "the columns"
-is "$(column published run)" "B2c C2c mean sd" "two runs, their mean and deviation"
-is "$(column published steps)" "150 100 125 35.3553391" "the published steps to recover"
-is "$(column published shift_step)" "3000 3000 3000 0" "the shift at its mark"
-is "$(column "$market/recovery.csv" steps)" "150 100" "as the table of results has them"
+is "$(values published run)" "B2c C2c mean sd" "two runs, their mean and deviation"
+is "$(values published steps)" "150 100 125 35.3553391" "the published steps to recover"
+is "$(values published shift_step)" "3000 3000 3000 0" "the shift at its mark"
+is "$(values "$market/recovery.csv" steps)" "150 100" "as the table of results has them"
 is "$(cat err)" "" "nothing to complain of"
 moe-shift score --level 1.15 --hold 2,3 "$market/loss.csv" >held 2>err
-is "$(sed 4q held | column - steps)" "150 150 200" "held for two rows and three"
-is "$(column held recovered | cut -d' ' -f4)" 0 "the second has no three rows left"
+is "$(sed 4q held | values - steps)" "150 150 200" "held for two rows and three"
+is "$(values held recovered | cut -d' ' -f4)" 0 "the second has no three rows left"
 grep -q 'C2c, shift at step 3000: the loss 1.15 is not reached for 3 rows' err
 is $? 0 "and that is said"
 is "$(sed -n '/C2c.*,3,1,1,0$/p' held | cut -d, -f5-8)" ",,," "with nothing in its place"
@@ -36,8 +28,8 @@ for run in B2c,1350 C2c,1150; do
 		${run%,*} ${run#*,}
 done | (echo run,step,loss; cat) >scratch.csv
 moe-shift score --level 1.15 --scratch scratch.csv "$market/loss.csv" >published 2>err
-is "$(column published scratch_steps)" "1350 1150 1250 141.421356" "steps from scratch"
-is "$(column published speedup)" "9 11.5 10.25 1.76776695" "the published speedups"
+is "$(values published scratch_steps)" "1350 1150 1250 141.421356" "steps from scratch"
+is "$(values published speedup)" "9 11.5 10.25 1.76776695" "the published speedups"
 
 # --- score: runs ---
 
@@ -49,46 +41,46 @@ awk 'BEGIN { print "step,domain,loss,val_loss"
 		printf "%d,%s,%.9g,%s\n", i, phase == 1 ? "code" : "prose", loss,
 			i % 5 ? "" : loss } }' >loss.csv
 moe-shift score loss.csv >own 2>err
-is "$(column own shift_step)" "20 40" "every shift by default"
-is "$(column own level)" "-0.375 0.625" "the level before each"
-is "$(column own recovered_at)" " 49" "the first is not reached, the second is"
-is "$(column own steps)" " 9" "after nine steps"
-is "$(column own spike)" "3.375 1.875" "the height of the spikes"
+is "$(values own shift_step)" "20 40" "every shift by default"
+is "$(values own level)" "-0.375 0.625" "the level before each"
+is "$(values own recovered_at)" " 49" "the first is not reached, the second is"
+is "$(values own steps)" " 9" "after nine steps"
+is "$(values own spike)" "3.375 1.875" "the height of the spikes"
 moe-shift score --level left --shift last --scratch-self loss.csv >own 2>err
-is "$(column own level) $(column own recovered_at)" "-0.375 53" "the level at which prose was left"
-is "$(column own steps) $(column own scratch_steps)" "13 20" "against the first time"
-is "$(column own speedup)" 1.53846154 "its speedup"
+is "$(values own level) $(values own recovered_at)" "-0.375 53" "the level at which prose was left"
+is "$(values own steps) $(values own scratch_steps)" "13 20" "against the first time"
+is "$(values own speedup)" 1.53846154 "its speedup"
 moe-shift score --level 1 --scratch-self loss.csv >own 2>err
-is "$(column own scratch_steps)" " 9" "a new domain has no first time to compare with"
+is "$(values own scratch_steps)" " 9" "a new domain has no first time to compare with"
 moe-shift score --metric val_loss --shift 40 loss.csv >own 2>err
-is "$(column own level) $(column own recovered_at)" "0.625 50" "a metric with empty fields"
+is "$(values own level) $(values own recovered_at)" "0.625 50" "a metric with empty fields"
 moe-shift score --smooth 4 --shift 20 --level 2.5 loss.csv >own 2>err
-is "$(column own recovered_at) $(column own before)" "27 -0.1875" "smoothed values"
+is "$(values own recovered_at) $(values own before)" "27 -0.1875" "smoothed values"
 moe-shift score --shift 30 --level 2 loss.csv >own 2>err
-is "$(column own shift_step) $(column own recovered_at)" "30 31" "a shift that is given"
+is "$(values own shift_step) $(values own recovered_at)" "30 31" "a shift that is given"
 grep -q 'already at or below the level' err
 is $? 0 "a level above the start is told"
 cut -d, -f1,3 loss.csv >plain.csv
 moe-shift score --shift 20 --shift 40 plain.csv >own 2>err
-is "$(column own recovered_at)" " 49" "without domains, where the options say"
+is "$(values own recovered_at)" " 49" "without domains, where the options say"
 cut -d, -f1,3 loss.csv | sed 's/,/,\r,/;s/\r,//;s/$/\r/' >crlf.csv
 moe-shift score --shift 40 crlf.csv >own2 2>err
-is "$(column own2 recovered_at)" 49 "CRLF"
+is "$(values own2 recovered_at)" 49 "CRLF"
 mkdir dir
 cp plain.csv dir/loss.csv
 printf 'step,event,cause\n20,shift,code\n25,birth,\n40,shift,prose\n60,shift,a\n' >dir/events.csv
 moe-shift score dir/ loss.csv >both 2>err
-is "$(column both run)" "dir dir loss.csv loss.csv mean sd mean sd" "a directory and a table"
-is "$(column both recovered_at)" " 49  49   49 0" "shifts by the directory's events"
+is "$(values both run)" "dir dir loss.csv loss.csv mean sd mean sd" "a directory and a table"
+is "$(values both recovered_at)" " 49  49   49 0" "shifts by the directory's events"
 is "$(sed -n '/^mean/p' both | cut -d, -f17,18 | tr '\n' ' ')" "2,0 2,2 " "runs that recovered"
 moe-shift score --shift last - <loss.csv >own 2>err
-is "$(column own recovered_at)" 49 "standard input"
+is "$(values own recovered_at)" 49 "standard input"
 awk -F, 'NR == 1 || $1 % 7 == 0' loss.csv >sparse.csv
 moe-shift score --level 2 sparse.csv >own 2>err
 grep -q 'between 14 and 20' err
 is $? 0 "a shift in doubt is told"
 moe-shift score --level 2 --shift 20 --shift 40 sparse.csv >own 2>err
-is "$(column own steps)" "15 9" "and settled by an option"
+is "$(values own steps)" "15 9" "and settled by an option"
 
 # --- score: what is wrong ---
 
@@ -128,7 +120,7 @@ is "$(moe-shift plan a.txt b.txt | tr '\n' ' ')" "a.txt@0 b.txt@1500 a.txt@3000 
 is "$(moe-shift plan --format recipe a=x\ y b --warmup 500 | tr '\n' ' ')" \
 	"steps 5000 data a=x y@0 data b@2000 data a=x y@3500 " "a recipe"
 is "$(moe-shift plan --format csv --cycles 2 --order zigzag --period 10 --no-return a b c |
-	column - data)" "a b c b a b c b" "back and forth, without return"
+	values - data)" "a b c b a b c b" "back and forth, without return"
 is "$(moe-shift plan --order random --seed 7 --cycles 9 a b c | cksum)" \
 	"$(moe-shift plan --order random --seed 7 --cycles 9 a b c | cksum)" "a seed says the order"
 fails 2 "one domain" moe-shift plan a.txt
@@ -187,9 +179,9 @@ is "$(sed -n '/,4,[0-2],/p' use | cut -d, -f4- | tr '\n' ' ')" \
 4,2,prose,20,40,2,1,1,0.0625,0,20,0.25 " "an expert that sleeps and wakes"
 is "$(moe-shift memory --by domain experts.csv | sed -n 's/.*,4,,/4,/p' | tr '\n' ' ')" \
 	"4,prose,,,3,1,3,0.125,0,, 4,code,,,1,1,0,0,1,, " "by domain"
-is "$(moe-shift memory --by window --dormant 0.2 experts.csv | column - dormant)" \
+is "$(moe-shift memory --by window --dormant 0.2 experts.csv | values - dormant)" \
 	"0 0 0 0 0 1 1 1" "by window, with a limit"
-is "$(moe-shift memory --shift 15 experts.csv 2>err | column - windows)" "1 2 1 2" "given shifts"
+is "$(moe-shift memory --shift 15 experts.csv 2>err | values - windows)" "1 2 1 2" "given shifts"
 grep -q 'experts.csv: 1 of 4 windows hold a shift' err
 is $? 0 "a window that holds one is left out and told"
 sed '/^20,code,0,1/d;s/^30,prose,0,1/20,code,0,1/' experts.csv >bad.csv
@@ -223,13 +215,13 @@ while IFS= read -r example; do
 	*'memory run') cp out.txt usage ;;
 	esac
 done <examples
-is "$(column scored shift_step)" "8 8 16 16" "the example run has two shifts"
-is "$(column scored domain)" "code code prose prose" "to code and back"
-is "$(column usage windows | tr ' ' '\n' | sort -u)" 2 "two windows of its census in each phase"
+is "$(values scored shift_step)" "8 8 16 16" "the example run has two shifts"
+is "$(values scored domain)" "code code prose prose" "to code and back"
+is "$(column usage windows | sort -u)" 2 "two windows of its census in each phase"
 is "$(awk -F, 'NR > 1 { s[$2 "," $5] += $12 } END { for (i in s) print s[i] }' usage |
 	awk '{ if ($1 < 0.999999 || $1 > 1.000001) print }')" "" "shares of a layer add up to 1"
-is "$(column drift from_step | tr ' ' '\n' | sort -u) $(column drift to_step |
-	tr ' ' '\n' | sort -u)" "16 24" "drift over the last phase"
+is "$(column drift from_step | sort -u) $(column drift to_step | sort -u)" "16 24" \
+	"drift over the last phase"
 is "$(awk -F, 'NR > 1 && !($6 == "kept" && $7 > 0 && $7 < 10 && $9 != "")' drift)" "" \
 	"all experts are kept and have moved"
 

@@ -4,13 +4,6 @@
 traces=$PWD/../shared/data/traces
 cd "$T" || exit 1
 
-# column FILE NAME: a column's values on one line
-column() {
-	awk -F, -v name="$2" '
-		NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next }
-		{ printf "%s%s", s, $c; s = " " }' "$1"
-}
-
 # Two layers; a prompt of two tokens, then four decoded.
 cat >trace.csv <<'END'
 # made by hand
@@ -38,7 +31,7 @@ lru,none,layer,2,8,5,0.625,0.75,3,0,400,0,1,,,,,,,,,,trace.csv
 END
 same out want "the columns and figures worked out by hand"
 moe-prefetch replay --slots 2 --scope global --policy min - <trace.csv >out
-is "$(column out scope) $(column out hits) $(column out min_hit_rate)" "global 6 0.75" \
+is "$(values out scope) $(values out hits) $(values out min_hit_rate)" "global 6 0.75" \
 	"one pool; standard input"
 gzip -k trace.csv
 moe-prefetch replay --slots 1 trace.csv trace.csv.gz -o both.csv.gz
@@ -49,13 +42,13 @@ is "$(gzip -dc both.csv.gz | cut -d, -f6,23 | tr '\n' ' ')" \
 # computing takes 1 s.  4 tokens.
 ok "two tiers" moe-prefetch replay --slots 1 --tier pcie3 --bandwidth 150 --latency 1 --queue 1 \
 	--fast 150 -o out trace.csv
-is "$(column out tier) $(column out seconds_per_token) $(column out stall)" "pcie3 5.5 3.5" \
+is "$(values out tier) $(values out seconds_per_token) $(values out stall)" "pcie3 5.5 3.5" \
 	"seconds of a token, and of waiting"
-is "$(column out resident_tokens_per_s) $(column out known_tokens_per_s)" "0.5 0.266666667" \
+is "$(values out resident_tokens_per_s) $(values out known_tokens_per_s)" "0.5 0.266666667" \
 	"without loads, and with loads known before"
 moe-prefetch replay --slots 1 --tier pcie3 --bandwidth 150 --latency 1 --queue 1 \
 	--fast 150 --model-layers 20 --expert-bytes 150 -o out trace.csv
-is "$(column out seconds_per_token)" 55 "as if it had ten times the layers"
+is "$(values out seconds_per_token)" 55 "as if it had ten times the layers"
 sed 's/,[0-9]*$//; 2s/,expert_bytes//' trace.csv | sed '1d; s/,weight$/,weight/' >other.csv
 fails 1 "a trace that does not tell how large an expert is" \
 	moe-prefetch replay --slots 1 --tier nvme other.csv
@@ -69,7 +62,7 @@ fails 2 "a fast memory without a slow one" moe-prefetch replay --slots 1 --fast 
 } >turns.csv
 figures() {
 	moe-prefetch replay --slots 1 --scope global "$@" turns.csv -o out &&
-		for name in hits loads wasted recall; do column out $name; echo; done | xargs
+		for name in hits loads wasted recall; do column out $name; done | xargs
 }
 is "$(figures --predictor previous)" "0 160 0 0.5" \
 	"previous: kept in vain, it costs the other its slot"
@@ -142,7 +135,7 @@ fails 1 "a full disk" moe-prefetch replay --slots 1 -o /dev/full trace.csv
 while read -r name policy want; do
 	[ -f "$traces/$name" ] || continue
 	moe-prefetch replay --slots 6,12,24 --scope global --policy "$policy" "$traces/$name" >out
-	is "$(column out hit_rate | awk '{ printf "%.1f %.1f %.1f", 100*$1, 100*$2, 100*$3 }')" \
+	is "$(values out hit_rate | awk '{ printf "%.1f %.1f %.1f", 100*$1, 100*$2, 100*$3 }')" \
 		"$want" "$policy of $name"
 done <<'END'
 qwen3-30b.route.csv.gz lru 27.5 47.7 71.9
@@ -160,7 +153,7 @@ while read -r name least; do
 		moe-prefetch replay --slots 6,12,24 --scope global --policy $policy \
 			"$traces/$name" >$policy
 	done
-	is "$(echo "$(column lru hit_rate) $(column learned hit_rate) $(column lru min_hit_rate)" |
+	is "$(echo "$(values lru hit_rate) $(values learned hit_rate) $(values lru min_hit_rate)" |
 		awk -v least="$least" '{
 			split(least, want, ",")
 			for (i = 1; i <= 3; i++) {
@@ -180,7 +173,7 @@ for name in qwen3-30b gemma4; do
 		moe-prefetch replay --slots 1,2,4,16,32,48,64,80,100 --scope global \
 			--policy $policy "$traces/$name.route.csv.gz" >$policy
 	done
-	is "$(echo "$(column learned hits) $(column lru hits)" | awk '{
+	is "$(echo "$(values learned hits) $(values lru hits)" | awk '{
 		for (i = 1; i <= 9; i++) if ($i < $(i + 9)) print $i " < " $(i + 9) }')" "" \
 		"learned, never below LRU, on $name"
 done
@@ -189,8 +182,8 @@ done
 while read -r name recall twice; do
 	[ -f "$traces/$name" ] || continue
 	moe-prefetch replay --slots 6 --predictor tree "$traces/$name" >out
-	ok "the tree's recall on $name is $(column out recall), $(column out recall_2k)" \
-		awk -v a="$(column out recall)" -v b="$(column out recall_2k)" \
+	ok "the tree's recall on $name is $(values out recall), $(values out recall_2k)" \
+		awk -v a="$(values out recall)" -v b="$(values out recall_2k)" \
 		"BEGIN { exit !(a > $recall && b > $twice) }"
 done <<'END'
 qwen3-30b.route.csv.gz .59 .78

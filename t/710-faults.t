@@ -144,7 +144,7 @@ resumed() {
 	cp -r there before
 	refused 1 "^moe-train: there/ckpt.safetensors: $2" "resume: $1" \
 		train --steps 8 --schedule constant -o there a.txt
-	is "$(diff -rq there before)" "" "resume: $1: nothing is touched"
+	same_run there before "resume: $1: nothing is touched"
 }
 taken() {
 	rm -rf from
@@ -264,7 +264,7 @@ refused 1 '^moe-train: full/ckpt.safetensors: File too large' "a file size limit
 same full/ckpt.safetensors $model "the old checkpoint is intact"
 is "$(ls full | grep -c tmp)" 0 "no part of a new one stays"
 ok "it goes on" train --steps 8 --schedule constant -o full a.txt
-is "$(diff -rq full whole)" "" "to the same bytes"
+same_run full whole "to the same bytes"
 
 mkdir disk
 if mount -t tmpfs -o size=$((size * 3 / 2)) tmpfs disk 2>/dev/null; then
@@ -274,7 +274,7 @@ if mount -t tmpfs -o size=$((size * 3 / 2)) tmpfs disk 2>/dev/null; then
 	is "$(moe-ckpt meta disk/run/ckpt.safetensors step)" 0 "the old checkpoint is intact"
 	cp -r disk/run moved
 	ok "moved to a larger one it goes on" train --steps 8 --schedule constant -o moved a.txt
-	is "$(diff -rq moved whole)" "" "to the same bytes"
+	same_run moved whole "to the same bytes"
 	rm -rf disk/run
 	refused 1 '^moe-train: disk/t.csv: No space left on device' "no room for the trace" \
 		moe-train --eval $model --trace-csv disk/t.csv a.txt

@@ -278,7 +278,7 @@ until_true "and the end is known" agrees work
 ok "events among it" grep -q '^event [0-9]* . . birth' got
 until_true "with whom is nearest to whom" grep -q '"near":{"step":300,"links":\[\[' heard
 ok "the same alone" sh -c "$(sed -n '/^train() {/,/^}/p' "$OLDPWD/$0"); (train alone)"
-is "$(diff -rq work alone)" "" "makes the same files: the trainer did not notice"
+same_run work alone "makes the same files: the trainer did not notice"
 kill $server $client
 wait $server
 done_testing

@@ -5,11 +5,13 @@
 #	fails STATUS NAME COMMAND...   it exits with exactly this; its stderr is in $T/err
 #	says PATTERN NAME              $T/err has a line that matches (grep -E)
 #	same FILE FILE NAME            equal bytes
+#	same_run RUN RUN NAME [-x FILE]  equal files in two directories, but for FILE
 #	is GOT WANT NAME               equal texts
 #	skip_all REASON                instead of any test
 #	killed STEPS COMMAND...        how often the command, which writes to ./pipe, was killed
 #	words BYTES SEED               text to train on
-#	column FILE NAME               the values of a CSV's column
+#	column FILE NAME               the values of a CSV's column, a line each
+#	values FILE NAME               the same in one line
 #
 # $T is a directory of the test's own, removed at its end; $B is where the programs were built.
 # Tests may stand in a pipe or a subshell: they are counted in a file.
@@ -76,6 +78,12 @@ same() {
 	fi
 }
 
+same_run() {
+	local a=$1 b=$2 name=$3
+	shift 3
+	is "$(diff -rq "$@" "$a" "$b")" "" "$name"
+}
+
 is() {
 	if [ "$1" = "$2" ]; then
 		pass "$3"
@@ -119,8 +127,14 @@ words() {
 
 # column FILE NAME: the values of a CSV's column, below its header.
 column() {
-	awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next }
+	awk -F, -v name="$2" '
+		/^#/ { next }
+		!header++ { for (i = 1; i <= NF; i++) if ($i == name) c = i; next }
 		{ print $c }' "$1"
+}
+
+values() {
+	column "$1" "$2" | paste -s -d ' ' -
 }
 
 skip_all() {

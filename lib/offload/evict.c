@@ -121,21 +121,11 @@ heap_drop(struct evict *e, struct heap *h, uint32_t item)
 /* --- the pool --- */
 
 static bool
-pinned(const struct evict *e, uint32_t item)
+pinned(const void *arg, uint32_t item)
 {
+	const struct evict *e = arg;
+
 	return e->learned ? learned_waits(e->learned, item) : e->rank[item].value == HUGE_VAL;
-}
-
-/* The one unused for longest that is not pinned, if any is not. */
-static uint32_t
-oldest(const struct evict *e, int pool)
-{
-	const uint32_t first = recent_first(e->recent, pool);
-	uint32_t item = first;
-
-	while (e->pins && item < e->t->items && pinned(e, item))
-		item = recent_next(e->recent, item);
-	return item < e->t->items ? item : first;
 }
 
 /* The item that gives way to one of this layer; absent where there is room. */
@@ -147,7 +137,7 @@ victim(const struct evict *e, int layer)
 	if (e->n[pool] < e->room[pool])
 		return absent;
 	switch (e->policy) {
-	case EVICT_LRU: return oldest(e, pool);
+	case EVICT_LRU: return recent_oldest(e->recent, pool, e->pins ? pinned : NULL, e);
 	case EVICT_LEARNED: return learned_victim(e->learned, layer);
 	default: return e->heap[pool].item[0];
 	}

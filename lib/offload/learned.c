@@ -101,16 +101,10 @@ lowest(const struct learned *v, const struct side *s, int layer)
 
 /* --- the pool --- */
 
-/* The one unused for longest that does not wait, if any does not. */
-static uint32_t
-oldest(const struct learned *v, int list)
+static bool
+stays(const void *v, uint32_t item)
 {
-	const uint32_t first = recent_first(v->used, list);
-	uint32_t item = first;
-
-	while (v->hinted && item < v->t->items && learned_waits(v, item))
-		item = recent_next(v->used, item);
-	return item < v->t->items ? item : first;
+	return learned_waits(v, item);
 }
 
 /*
@@ -141,7 +135,9 @@ learned_victim(const struct learned *v, int layer)
 {
 	const uint32_t item = lowest(v, &v->pool, layer);
 
-	return may_differ(v, item) ? item : oldest(v, v->global ? 0 : layer);
+	if (may_differ(v, item))
+		return item;
+	return recent_oldest(v->used, v->global ? 0 : layer, v->hinted ? stays : NULL, v);
 }
 
 void
@@ -199,7 +195,7 @@ play_shadow(struct learned *v, int list, uint32_t item)
 	const bool hit = recent_has(v->shadow, item);
 
 	if (!hit && v->shadows[list] == v->room[list]) {
-		const uint32_t gone = recent_first(v->shadow, list);
+		const uint32_t gone = recent_oldest(v->shadow, list, NULL, NULL);
 		recent_drop(v->shadow, gone);
 		v->pool.apart -= !holds(&v->pool, gone);
 		v->ghost.apart -= !holds(&v->ghost, gone);

@@ -47,15 +47,14 @@ recent_drop(struct recent *r, uint32_t item)
 }
 
 uint32_t
-recent_next(const struct recent *r, uint32_t item)
+recent_oldest(const struct recent *r, int list, recent_fn *stays, const void *arg)
 {
-	return r->link[item].after;
-}
+	const uint32_t first = r->link[r->items + (uint32_t)list].after;
+	uint32_t item = first;
 
-uint32_t
-recent_first(const struct recent *r, int list)
-{
-	return r->link[r->items + (uint32_t)list].after;
+	while (stays && item < r->items && stays(arg, item))
+		item = r->link[item].after;
+	return item < r->items ? item : first;
 }
 
 struct recent *

@@ -14,8 +14,9 @@ bool recent_has(const struct recent *r, uint32_t item);
 void recent_use(struct recent *r, int list, uint32_t item);
 void recent_drop(struct recent *r, uint32_t item);
 
-/* The next after an item, or the first of a list; at least the number of items: no further one. */
-uint32_t recent_next(const struct recent *r, uint32_t item);
-uint32_t recent_first(const struct recent *r, int list);
+/* The one unused for longest of a list that is not empty, but for those that stay (NULL: none), if
+ * others are there. */
+typedef bool recent_fn(const void *arg, uint32_t item);
+uint32_t recent_oldest(const struct recent *r, int list, recent_fn *stays, const void *arg);
 
 #endif
