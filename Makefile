@@ -109,10 +109,13 @@ asan:
 tsan:
 	@$(MAKE) B=bin/tsan CFLAGS='$(SAN) -fsanitize=thread' check-threads
 
-# The families that compute or read in parallel: math, model, train, stores; but 410 has one worker.
-THREADED = $(filter-out t/410%,$(filter t/2% t/4% t/5% t/83%,$(TESTS:$(B)/%=%)))
+# What computes, reads or serves in parallel: tasks, math, model, train, keys, stores, the page that
+# is live; but 410 and 480 have one worker.
+THREADED = $(filter-out t/410% t/480%, \
+	$(filter t/11% t/2% t/4% t/5% t/80% t/83%,$(TESTS:$(B)/%=%)))
+THREADED_SH = $(wildcard t/[245]*.t t/660*.t t/680*.t t/835*.t t/841*.t)
 check-threads: all $(THREADED:%=$(B)/%)
-	@prove -j2 $(wildcard t/[245]*.t) $(THREADED:%=$(B)/%)
+	@prove -j2 $(THREADED_SH) $(THREADED:%=$(B)/%)
 
 fuzz:
 	@command -v clang >/dev/null || \

@@ -163,6 +163,16 @@ ok "a checkpoint with twins is evaluated" moe-train --eval one/ckpt.safetensors 
 ok "and sampled from" sh -c 'head -c 5 a.bin | moe-train --sample one/ckpt.safetensors \
 	--tokens 8 --greedy >sample'
 
+# --- from another life ---
+moe-train $plain --router cosine --steps 20 -o fixed a.bin
+ok "a life begins with the experts of a fixed pool" train -j1 --router-noise 0 \
+	--resume-from fixed/ckpt.safetensors -o begun
+is "$(moe-ckpt ls fixed/ckpt.safetensors | grep -c detour) \
+$(moe-ckpt ls begun/ckpt.safetensors | grep -c detour)" "0 6" "which had no gates of detours"
+ok "and one without escapes from a life with them" train -j1 --steps 250 \
+	--life-without escape --resume-from one/ckpt.safetensors -o calm
+is "$(moe-ckpt ls calm/ckpt.safetensors | grep -c detour)" 0 "whose gates are left aside"
+
 # --- refused ---
 # refused PATTERN NAME OPTIONS...
 refused() {

@@ -268,6 +268,29 @@ misshape(const char *file)
 	ckpt_close(k);
 }
 
+/* Without any gate of a detour it is a model to use and to start from. */
+static void
+straighten(const char *file)
+{
+	const char *from = file, *to = temp("straight");
+
+	for (int left = 1; left > 0; from = to) {
+		struct ckpt *k = ckpt_open(from);
+		int found = -1;
+		left = 0;
+		for (int i = 0; i < k->n; i++)
+			if (strstr(k->tensor[i].name, "detour")) {
+				found = i;
+				left++;
+			}
+		change(k, found < 0 ? 0 : found, found < 0 ? NOTHING : MISSING, to);
+		ckpt_close(k);
+	}
+	is_long(load(to, STATE_USE), 0, "without gates of detours: used");
+	is_long(load(to, STATE_START), 0, "without gates of detours: a start");
+	is_long(load(to, STATE_RESUME), -1, "without gates of detours: not resumed");
+}
+
 /* Tables of a living model's layers. */
 static void
 layer_tables(const char *file)
@@ -359,8 +382,10 @@ main(void)
 		save(file, more[i]);
 		round_trip(file, name[i]);
 		misshape(file);
-		if (i == 4)
+		if (i == 4) {
 			layer_tables(file);
+			straighten(file);
+		}
 	}
 	save(temp("small"), "");
 	damage(temp("small"));

@@ -216,10 +216,18 @@ state_save(const struct state *s, const char *file)
 
 struct get {
 	const struct ckpt *k;
+	enum state_use use;
 	enum part part;
 	bool *known; /* [k->n] */
+	bool bent;   /* it has gates of detours */
 	bool failed;
 };
+
+static bool
+of_detour(const char *name)
+{
+	return strstr(name, ".mlp.detour.weight") != NULL;
+}
 
 static int
 check_shape(const struct ckpt *k, const struct ckpt_tensor *t, int dims, const uint64_t *shape)
@@ -259,7 +267,8 @@ get_tensor(void *arg, struct tensor *t, int layer, int slot)
 
 	(void)layer;
 	(void)slot;
-	if (g->failed || !values(t, g->part))
+	if (g->failed || !values(t, g->part) ||
+	    (of_detour(t->name) && !g->bent && g->use != STATE_RESUME))
 		return;
 	snprintf(name, sizeof name, "%s%s", prefix[g->part], t->name);
 	g->failed = get_floats(g, name, dims, shape, values(t, g->part)) != 0;
@@ -333,6 +342,8 @@ check_known(const struct get *g, int layers)
 {
 	for (int i = 0; i < g->k->n; i++) {
 		const struct ckpt_tensor *t = &g->k->tensor[i];
+		if (g->use == STATE_START && of_detour(t->name))
+			continue;
 		if (!g->known[i] && !fits(g, t) && !census_owns(t->name, layers))
 			return err_set(
 				"%s: tensor %s is not part of the model that the recipe gives",
@@ -526,14 +537,16 @@ get_layers(const struct ckpt *k, struct param *p)
 }
 
 static int
-get_all(struct get *g, enum state_use use, struct param *p)
+get_all(struct get *g, struct param *p)
 {
+	for (int i = 0; i < g->k->n; i++)
+		g->bent |= of_detour(g->k->tensor[i].name);
 	if (get_ledger(g->k, p) != 0 || get_layers(g->k, p) != 0)
 		return -1;
 	param_each(p, get_tensor, g);
 	for (int l = 0; l < p->shape.layers && !g->failed; l++)
 		g->failed = get_bias(g, &p->layer[l], l) != 0 || get_keys(g, &p->layer[l], l) != 0;
-	if (use == STATE_RESUME || (use == STATE_START && state_has_moments(g->k)))
+	if (g->use == STATE_RESUME || (g->use == STATE_START && state_has_moments(g->k)))
 		for (g->part = FIRST; g->part < PARTS; g->part++)
 			param_each(p, get_tensor, g);
 	return g->failed || check_known(g, p->shape.layers) != 0 ? -1 : 0;
@@ -542,7 +555,7 @@ get_all(struct get *g, enum state_use use, struct param *p)
 int
 state_params(const struct ckpt *k, const struct recipe *r, enum state_use use, struct param **out)
 {
-	struct get g = {.k = k};
+	struct get g = {.k = k, .use = use};
 	struct shape s;
 
 	*out = NULL;
@@ -551,7 +564,7 @@ state_params(const struct ckpt *k, const struct recipe *r, enum state_use use, s
 	if (check_size(k, &s) == 0) {
 		g.known = mem_zero((size_t)k->n, sizeof *g.known);
 		*out = param_new(&s, use != STATE_USE);
-		if (get_all(&g, use, *out) != 0) {
+		if (get_all(&g, *out) != 0) {
 			param_free(*out);
 			*out = NULL;
 		}

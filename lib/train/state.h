@@ -33,6 +33,10 @@ enum state_use {
 	STATE_RESUME, /* with the moments */
 	STATE_START   /* with the moments, zero where the file has none at all */
 };
+/*
+ * The gates of detours, which a living layer has and another not, begin at zero where a file that
+ * is not resumed has none at all; the start of a model without them leaves a file's aside.
+ */
 
 /*
  * Parameters of an open checkpoint.  -1 with a message that names the tensor when one is missing,
