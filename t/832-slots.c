@@ -66,7 +66,7 @@ use(struct slots *p, int n, const int *leaf)
 	while (left > 0)
 		left = slots_await(p, left, leaf, absent, true);
 	for (int i = 0; i < n && left == 0; i++)
-		left = right(p, leaf[i]) ? 0 : -1;
+		left = slots_sound(p, leaf[i]) && right(p, leaf[i]) ? 0 : -1;
 	slots_give(p, n, leaf);
 	return left < 0 ? -1 : first;
 }
@@ -270,6 +270,33 @@ unreadable(void)
 	store->fd = good;
 }
 
+/* A byte that is another on the disk: what was read of the leaf is there, and known unsound. */
+static void
+damaged(void)
+{
+	struct slots *p = slots_new(store, 3, 2, 2, way);
+	const off_t at = (off_t)store->leaf[1].at + 5;
+	const int fd = open(store->name, O_RDWR);
+	int absent[1];
+	unsigned char byte;
+
+	if (pread(fd, &byte, 1, at) != 1)
+		abort();
+	for (int turn = 0; turn < 2; turn++) {
+		byte = (unsigned char)~byte;
+		if (pwrite(fd, &byte, 1, at) != 1)
+			abort();
+		for (int left = slots_take(p, 1, (int[]){1}, absent); left > 0;)
+			left = slots_await(p, left, (int[]){1}, absent, true);
+		is_long(slots_sound(p, 1), turn, "way %d: sound, %d", (int)way, turn);
+		ok(turn > 0 || strstr(err_text(), "damaged"), "says so: %s", err_text());
+		slots_give(p, 1, (int[]){1});
+		ok(uses(p, 2) && uses(p, 3) && uses(p, 4), "others are");
+	}
+	close(fd);
+	slots_free(p);
+}
+
 static void
 cut(void)
 {
@@ -329,6 +356,7 @@ main(void)
 		ahead();
 		worth();
 		churn();
+		damaged();
 	}
 	way = FETCH_THREADS; /* whose pread is ours */
 	wrong_guess();

@@ -13,6 +13,7 @@ struct job {
 	int leaf;
 	int rank; /* of the expert in the router's order */
 	bool dead, some;
+	bool bad; /* its bytes are not the store's */
 };
 
 struct decode {
@@ -121,6 +122,9 @@ compute(void *arg, long i, int worker)
 	struct job *j = d->pinned[d->batch[i]];
 	const int m = d->store->leaf[j->leaf].neurons;
 
+	j->bad = !slots_sound(d->slots, j->leaf);
+	if (j->bad)
+		return;
 	j->some = leaf_compute(d->shape, m, slots_at(d->slots, j->leaf), d->x,
 			       d->part + (j - d->job) * d->shape->dim,
 			       task_scratch(worker, (size_t)leaf_scratch(m) * sizeof(float)));
@@ -369,7 +373,7 @@ list_jobs(struct decode *d, int layer, const struct plan *p)
 /* How much is computed before the disk is looked after. */
 enum { AT_ONCE = 1 << 20 };
 
-/* Some of the `come` leaves whose places are d->come[]; how many are left. */
+/* Some of the `come` leaves whose places are d->come[]; how many are left, -1: one is damaged. */
 static int
 compute_some(struct decode *d, int come)
 {
@@ -377,6 +381,13 @@ compute_some(struct decode *d, int come)
 
 	d->batch = d->come + come - n;
 	run_jobs(d, n, d->store->largest, compute);
+	for (int i = 0; i < n; i++) {
+		const struct job *j = d->pinned[d->batch[i]];
+		if (j->bad) {
+			slots_sound(d->slots, j->leaf); /* again: the message is a worker's */
+			return -1;
+		}
+	}
 	return come - n;
 }
 
@@ -402,7 +413,8 @@ compute_jobs(struct decode *d, int n, int absent)
 			return -1;
 		for (; absent > left; absent--)
 			d->come[come++] = d->absent[absent - 1];
-		come = compute_some(d, come);
+		if ((come = compute_some(d, come)) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -468,6 +480,8 @@ fill(struct decode *d)
 		while (absent > 0)
 			absent = slots_await(d->slots, absent, d->leaf, d->absent, true);
 		bad = absent;
+		for (int k = 0; k < n && !bad; k++)
+			bad = slots_sound(d->slots, d->leaf[k]) ? 0 : -1;
 		slots_give(d->slots, n, d->leaf);
 	}
 	return bad;

@@ -17,8 +17,9 @@ struct slot {
 	enum state state;
 	enum list list;
 	bool pinned;
+	bool sound; /* verified since it was read */
 	bool guess; /* read ahead, and not used yet */
-	int class;  /* of its chance then */
+	int class;  /* of its chance then; -1: what became of it is known */
 	int before, after;
 };
 
@@ -31,10 +32,10 @@ struct slots {
 	struct slot *slot; /* [n] */
 	int *slot_of;	   /* [leaves] or -1 */
 	int first[LISTS], last[LISTS];
-	int *wish;   /* [leaves] what to read ahead, [wished, wishes) still to come */
+	int *wish;   /* [leaves] to read ahead: [0, begun) begun, [wished, wishes) still to come */
 	float *hope; /* [leaves] their chances */
 	int wished, wishes;
-	int begun;	       /* of these wishes */
+	int begun;
 	int needing;	       /* leaves that are needed and not there */
 	int reading, guessing; /* reads going on; of them ahead of need */
 	/* Of late, by class: leaves read ahead of which it is known, and those that were used; and
@@ -118,12 +119,12 @@ judge(struct slots *p, struct slot *s, bool used)
 {
 	const float keep = 1 - 1.F / 256;
 
-	if (!s->guess)
+	if (!s->guess || s->class < 0)
 		return;
-	s->guess = false;
 	p->known[s->class] = p->known[s->class] * keep + 1;
 	p->used[s->class] = p->used[s->class] * keep + used;
 	p->missed[s->class] *= keep;
+	s->class = -1;
 }
 
 /*
@@ -246,6 +247,7 @@ begin(struct slots *p, int i)
 	const struct store_leaf *x = &p->store->leaf[p->slot[i].leaf];
 
 	p->slot[i].state = READING;
+	p->slot[i].sound = false;
 	p->reading++;
 	fetch_begin(p->fetch, i, place(p, i), x->bytes, x->at);
 }
@@ -302,7 +304,7 @@ next_guess(struct slots *p)
 		p->slot[i].class = class_of(c);
 		p->count.ahead++;
 		p->guessing++;
-		p->begun++;
+		p->wish[p->begun++] = leaf;
 		return i;
 	}
 	return -1;
@@ -345,8 +347,7 @@ arrived(struct slots *p, const struct fetch_end *end)
 {
 	const int i = end->tag;
 	struct slot *s = &p->slot[i];
-	const bool bad = store_came(p->store, end->error, end->at) != 0 ||
-			 store_verify(p->store, s->leaf, place(p, i)) != 0;
+	const bool bad = store_came(p->store, end->error, end->at) != 0;
 
 	p->reading--;
 	p->guessing -= !s->pinned;
@@ -466,8 +467,18 @@ pin(struct slots *p, int i)
 	p->count.late += !ready;
 	s->pinned = true;
 	judge(p, s, true);
+	s->guess = false;
 	leave(p, i);
 	return ready;
+}
+
+/* Leaves read ahead for this turn that it does not take: they may be used yet, but not by it. */
+static void
+judge_turn(struct slots *p)
+{
+	for (int i = 0; i < p->begun && !p->idle; i++)
+		if (p->slot_of[p->wish[i]] >= 0)
+			judge(p, &p->slot[p->slot_of[p->wish[i]]], false);
 }
 
 /* The disk was free since the last of what was needed had come, or nothing was. */
@@ -498,7 +509,8 @@ slots_take(struct slots *p, int n, const int *leaf, int *absent)
 			p->missed[p->gone[leaf[i]]]++;
 		p->gone[leaf[i]] = -1;
 	}
-	p->wishes = p->wished = 0;
+	judge_turn(p);
+	p->wishes = p->wished = p->begun = 0;
 	for (int i = 0; i < left; i++)
 		absentees += p->slot_of[leaf[absent[i]]] < 0;
 	clear(p, absentees);
@@ -555,6 +567,16 @@ const void *
 slots_at(const struct slots *p, int leaf)
 {
 	return place(p, p->slot_of[leaf]);
+}
+
+bool
+slots_sound(struct slots *p, int leaf)
+{
+	struct slot *s = &p->slot[p->slot_of[leaf]];
+
+	if (!s->sound)
+		s->sound = store_verify(p->store, leaf, slots_at(p, leaf)) == 0;
+	return s->sound;
 }
 
 void

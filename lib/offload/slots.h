@@ -13,7 +13,8 @@
  *
  * When there is no room, leaves that are not pinned give way: those not used for longest or, once
  * slots_worth has been called, those of least worth.  Contents never depend on any of this: a slot
- * holds its leaf's bytes, verified against its CRC, or the wait for it fails.
+ * holds what was read of its leaf, or the wait for it fails; slots_sound tells whether these are
+ * its bytes.
  */
 struct slots;
 
@@ -46,6 +47,11 @@ int slots_take(struct slots *p, int n, const int *leaf, int *absent);
 int slots_await(struct slots *p, int n, const int *leaf, int *absent, bool wait);
 /* The bytes of a pinned leaf that is there. */
 const void *slots_at(const struct slots *p, int leaf);
+/*
+ * Are they those of the store?  To be asked before each use, by whatever thread uses them, where
+ * reading them once more costs little: it verifies them the first time.  False with a message.
+ */
+bool slots_sound(struct slots *p, int leaf);
 /* Unpin, once none is absent or slots_await has failed: then it waits for the others. */
 void slots_give(struct slots *p, int n, const int *leaf);
 /*
