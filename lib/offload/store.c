@@ -408,8 +408,12 @@ store_check(const struct store *s)
 
 	task_run(s->leaves, check_leaf, &c);
 	first = atomic_load(&c.failed);
-	if (first < s->leaves) /* again: the message is the reading thread's */
-		bad = store_read(s, first, c.buffer);
+	if (first < s->leaves) {
+		/* Again: the message is the reading thread's; or this, if it works now. */
+		bad = err_set("%s: byte %llu: could not be read at first", s->name,
+			      (unsigned long long)s->leaf[first].at);
+		store_read(s, first, c.buffer);
+	}
 	mem_unmap(c.buffer, bytes);
 	return bad;
 }
