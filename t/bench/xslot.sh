@@ -4,13 +4,18 @@
 # resident    all in memory, beside moe-train --sample: tokens per second of processor, one worker
 # limit       beside min(resident, disk / bytes that the run's own misses need per token), the disk
 #             read in the same round by as many readers, in leaves, with O_DIRECT
-# on demand   beside whole experts read one at a time when they are missed, LRU
+# on demand   beside whole experts in as much memory, each read when the router has chosen it and it
+#             is absent, one after the other, LRU; share_of_peak is ours / limit
+# at most     what that ratio would be at the limit, where nothing but the misses' bytes, or nothing
+#             but computing, takes time
 # mmap        beside the store mapped, in a memory cgroup of the same limit (where one can be made:
 #             otherwise no row); the page cache is emptied of it before
 # ahead       reading ahead (--predictor gate) beside none
 #
-# Two models of 128 experts of 3 MiB in 4 layers, trained a little: of ReLU, where the shadow spares
-# reads, and of SwiGLU, where none can be spared.  They need 2 GB of disk while they are made.
+# Two models of 128 experts of 2 MiB in 4 layers, of which a token uses 8, trained on what this
+# project is written in: of ReLU, where the shadow spares reads, and of SwiGLU, where none can be
+# spared.  Reading what a token misses takes a few times as long as computing it.  They need 1.5 GB
+# of disk while they are made, and a minute each.
 set -eu
 LC_ALL=C
 B=${B:-bin}
@@ -20,21 +25,23 @@ T=$(mktemp -d "${TMPDIR:-/tmp}/moe-bench.XXXXXX")
 group=/sys/fs/cgroup/memory/moe-bench.$$
 trap 'rmdir $group 2>/dev/null; rm -rf "$T"' EXIT
 trap 'exit 1' HUP INT TERM
-tokens=100 readers=32
+tokens=300 readers=32
 
-cat lib/*/*.[ch] | head -c 2000000 >"$T/text"
-head -c 50 "$T/text" >"$T/prompt"
+cat lib/*/*.[ch] cmd/*.[ch] man/*.[1-9] t/*.t t/*.c >"$T/all"
+head -c -65536 "$T/all" >"$T/text"
+tail -c 65536 "$T/all" | head -c 50 >"$T/prompt" # which no model has seen
 
-# stores ACT HIDDEN OPTION...: of a model, in leaves of 64 to 96 KiB and in whole experts
+# stores ACT HIDDEN LEAF OPTION...: of a model, in leaves of so many neurons and in whole experts
 stores() {
-	moe-train --act "$1" --dim 256 --layers 4 --heads 8 --experts 32 --top-k 4 --hidden "$2" \
-		--seq 128 --batch 8 --steps 30 -o "$T/run" "$T/text" 2>"$T/err" ||
-		{ cat "$T/err" >&2; exit 1; }
+	moe-train --act "$1" --dim 256 --layers 4 --heads 4 --experts 32 --top-k 2 --hidden "$2" \
+		--seq 128 --batch 4 --steps 300 --lr 1.5e-3 --warmup 20 \
+		-o "$T/run" "$T/text" 2>"$T/err" || { cat "$T/err" >&2; exit 1; }
 	moe-ckpt convert --no-optimizer -o "$T/ckpt" "$T/run/ckpt.safetensors"
 	rm -r "$T/run"
 	moe-prefetch pack "$T/ckpt" --leaf "$2" -o "$T/whole"
-	shift 2
-	moe-prefetch pack "$T/ckpt" --leaf 32 "$@" -o "$T/leaves"
+	leaf=$3
+	shift 3
+	moe-prefetch pack "$T/ckpt" --leaf "$leaf" "$@" -o "$T/leaves"
 }
 # run NAME STORE OPTION...: the figures in NAME.csv
 run() {
@@ -42,8 +49,12 @@ run() {
 	shift
 	moe-prefetch run "$@" --check load --tokens $tokens --stats "$T/$name.csv" <"$T/prompt" \
 		>"$T/$name.text"
-	cmp -s "$T/$name.text" "$T/first.text" 2>/dev/null || [ "$name" = first ] ||
-		[ "$name" = demand ] || { echo "xslot: $name: another text" >&2; exit 1; }
+	[ "$name" = first ] || as_first "$name"
+}
+# as_first NAME: is its text, as far as it goes, that of the first run?
+as_first() {
+	head -c "$(($(wc -c <"$T/$1.text")))" "$T/first.text" | cmp -s - "$T/$1.text" ||
+		{ echo "xslot: $1: another text" >&2; exit 1; }
 }
 figure() {
 	awk -F, -v name="$1" '$1 == name { print $2 }' "$T/$2.csv"
@@ -59,12 +70,14 @@ median() {
 note() {
 	echo "$2" >>"$T/$1.notes"
 }
+# row NAME OURS PEER [SHARE]
 row() {
-	awk -v name="$1" -v ours="$2" -v peer="$3" 'BEGIN {
-		printf "xslot,%s,%.4g,%.4g,tokens/s,%.2f,\n", name, ours, peer, ours / peer }'
+	awk -v name="$1" -v ours="$2" -v peer="$3" -v share="${4:-}" 'BEGIN {
+		printf "xslot,%s,%.4g,%.4g,tokens/s,%.2f,%s\n", name, ours, peer, ours / peer,
+			share }'
 }
 
-# model ACT HIDDEN OPTION...: its rows
+# model ACT HIDDEN LEAF OPTION...: its rows
 model() {
 	act=$1
 	stores "$@"
@@ -80,11 +93,15 @@ model() {
 		one=$(cpu moe-train --sample "$T/ckpt" -j1 --tokens 1 <"$T/prompt")
 		all=$(cpu moe-train --sample "$T/ckpt" -j1 --tokens $((tokens + 1)) <"$T/prompt")
 		awk -v one="$one" -v all="$all" -v n=$tokens 'BEGIN { print n / (all - one) }')"
-	row "$act quarter limit" "$(median "$T/ours.notes")" "$(median "$T/limit.notes")"
-	row "$act quarter on demand" "$(median "$T/ours.notes")" "$(median "$T/demand.notes")"
-	row "$act quarter ahead" "$(median "$T/ahead.notes")" "$(median "$T/ours.notes")"
+	ours=$(median "$T/ours.notes") limit=$(median "$T/limit.notes")
+	demand=$(median "$T/demand.notes")
+	row "$act quarter limit" "$ours" "$limit"
+	row "$act quarter on demand" "$ours" "$demand" \
+		"$(awk -v ours="$ours" -v limit="$limit" 'BEGIN { printf "%.2f", ours / limit }')"
+	row "$act quarter on demand at most" "$limit" "$demand"
+	row "$act quarter ahead" "$(median "$T/ahead.notes")" "$ours"
 	[ ! -e "$T/mapped.notes" ] ||
-		row "$act quarter mmap" "$(median "$T/ours.notes")" "$(median "$T/mapped.notes")"
+		row "$act quarter mmap" "$ours" "$(median "$T/mapped.notes")"
 }
 # One round of all ways in turn.
 once() {
@@ -103,8 +120,8 @@ once() {
 			print (x < most ? x : most) }' "$T/ours.csv")"
 	run ahead "$T/leaves" --memory "$memory" --readers $readers --predictor gate
 	note ahead "$(figure tokens_per_s ahead)"
-	run demand "$T/whole" --memory "$memory" --readers 1 --predictor none --policy lru
-	note demand "$(figure tokens_per_s demand)"
+	"$B/t/bench/xslot" demand "$T/whole" $tokens "$memory" <"$T/prompt" \
+		2>>"$T/demand.notes" >/dev/null
 	mapped
 }
 # A tenth of the tokens: it takes long.
@@ -114,9 +131,10 @@ mapped() {
 	dd if="$T/leaves" of=/dev/null iflag=nocache count=0 status=none
 	sh -c 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"' sh $group \
 		"$B/t/bench/xslot" mapped "$T/leaves" $((tokens / 10)) <"$T/prompt" \
-		>/dev/null 2>>"$T/mapped.notes"
+		>"$T/mapped.text" 2>>"$T/mapped.notes"
 	rmdir $group
+	as_first mapped
 }
 
-model relu 1536 --shadow --sample "$T/text"
-model swiglu 1024
+model relu 1024 32 --shadow --sample "$T/text"
+model swiglu 768 64
