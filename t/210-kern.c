@@ -333,6 +333,23 @@ row_sets(void)
 	verdict("dots, mix and dot8 of 1 to 70 numbers");
 }
 
+static void
+wide_sums(void)
+{
+	for (long n = 0; n <= 70; n++) {
+		const float *x = vector(0, n);
+		double y[72], want[72];
+		for (long i = 0; i < 72; i++)
+			y[i] = want[i] = between(-1, 1);
+		for (long i = 0; i < n; i++)
+			want[i] = want[i] + (double)0.3f * (double)x[i];
+		kern->axpy64(n, (double)0.3f, x, y);
+		if (memcmp(y, want, sizeof y) != 0)
+			blame("axpy64 of %ld numbers", n);
+	}
+	verdict("axpy64 of 0 to 70 numbers, to the bit");
+}
+
 /* Distance in units of the last place of the float nearest to want, subnormals as if normal. */
 static double
 ulps(float got, double want)
@@ -955,6 +972,7 @@ all_kernels(void)
 	verdict("a column of a product has the same bits among 1 to 100 columns");
 	sums();
 	row_sets();
+	wide_sums();
 	exponentials();
 	softmaxes();
 	norms();

@@ -375,6 +375,13 @@ axpy(long n, float a, const float *x, float *y)
 	}
 }
 
+static void
+axpy64(long n, double a, const float *restrict x, double *restrict y)
+{
+	for (long i = 0; i < n; i++)
+		y[i] += a * (double)x[i];
+}
+
 /* Four rows in their order with one pass over y. */
 static void
 mix_four(long k, const float *a, const float *const *row, float *y)
@@ -1093,6 +1100,7 @@ const struct kern JOIN(kern_, KERN) = {
 	.dots = dots,
 	.dot8 = dot8,
 	.axpy = axpy,
+	.axpy64 = axpy64,
 	.mix = mix,
 	.scale = scale,
 	.sumsq = sumsq,

@@ -98,6 +98,8 @@ struct kern {
 	/* <q, x>; q is readable up to the next multiple of 16 and zero there. */
 	float (*dot8)(long n, const signed char *q, const float *x);
 	void (*axpy)(long n, float a, const float *x, float *y); /* y += a x */
+	/* In float64, product and sum rounded each: the same bits on every instruction set. */
+	void (*axpy64)(long n, double a, const float *x, double *y);
 	/* y[k] += a[i] D[i,k]: axpy for i = 0, 1, ..., but rows of zero a are not read. */
 	void (*mix)(long n, long k, const float *a, const float *d, long ldd, float *y);
 	void (*scale)(long n, float a, const float *x, float *y); /* y = a x */

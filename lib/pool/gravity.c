@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/task.h"
+#include "math/kern.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,34 +153,31 @@ inertia(const struct step *s, long expert)
 	return s->g->no_inertia ? 1 : 1 + (double)s->keys->usage[expert];
 }
 
-/* sum += weight (x - k) */
-static void
-pull(double *sum, double weight, const float *x, const float *k, long d)
-{
-	for (long j = 0; j < d; j++)
-		sum[j] += weight * ((double)x[j] - (double)k[j]);
-}
-
+/* sum_x w_x (x - k) = sum_x w_x x - (sum_x w_x) k */
 static void
 forces(const struct step *s, long i, double *sum)
 {
 	const struct gravity_batch *b = s->batch;
 	const long d = s->keys->d, tokens = s->begin[i + 1] - s->begin[i];
-	const float *key = s->keys->key, *k = key + i * d;
+	const float *key = s->keys->key;
 	const double attract = s->g->alpha / inertia(s, i) /
 			       (s->g->attraction == GRAVITY_MEAN ? (double)tokens : 1);
+	double weight = 0;
 
 	for (long p = s->begin[i]; p < s->begin[i + 1]; p++) {
 		const long t = s->token[p];
-		pull(sum, attract, b->query + t * d, k, d);
+		kern->axpy64(d, attract, b->query + t * d, sum);
+		weight += attract;
 		for (int r = 0; r < b->k && s->g->beta > 0; r++) {
 			const int j = b->choice[t * b->k + r];
 			if (j < 0 || j == i)
 				continue;
-			const double heavy = fmax(inertia(s, i), inertia(s, j));
-			pull(sum, s->g->beta / heavy, key + j * d, k, d);
+			const double peer = s->g->beta / fmax(inertia(s, i), inertia(s, j));
+			kern->axpy64(d, peer, key + j * d, sum);
+			weight += peer;
 		}
 	}
+	kern->axpy64(d, -weight, key + i * d, sum);
 }
 
 /* ---- lengths ---- */
