@@ -142,29 +142,6 @@ scores(const struct shape *s, const struct layer *l, struct plan *p, long from, 
 	hide_twins(l, p, from, to);
 }
 
-/* The k largest of v + bias, ties to the lowest index, best first. */
-static void
-choose(int n, int k, const float *v, float scale, const float *bias, int *out)
-{
-	float best[k];
-	int have = 0;
-
-	for (int i = 0; i < n; i++) {
-		float x = v[i] * scale + (bias ? bias[i] : 0);
-		int j;
-		/* cppcheck-suppress uninitvar ; k > 0 of them are there when have is k */
-		if (have == k && !(x > best[k - 1]))
-			continue;
-		j = have < k ? have++ : k - 1;
-		for (; j > 0 && x > best[j - 1]; j--) {
-			best[j] = best[j - 1];
-			out[j] = out[j - 1];
-		}
-		best[j] = x;
-		out[j] = i;
-	}
-}
-
 /* k distinct experts, drawn for this token. */
 static void
 draw(const int *live, int n, int k, uint64_t seed, long step, int layer, long token, int *out)
@@ -202,6 +179,7 @@ route_rows(const struct shape *s, const struct layer *l, struct plan *p, float t
 {
 	const int e = p->experts, k = p->k;
 	const float scale = 1 / temperature;
+	float biased[l->bias ? e : 1];
 	int live[e], n = 0; /* slots by rank among the living */
 
 	for (int i = 0; i < e; i++)
@@ -216,11 +194,16 @@ route_rows(const struct shape *s, const struct layer *l, struct plan *p, float t
 		float *q = p->p + t * e, *gate = p->gate + t * k;
 		int *c = p->choice + t * k;
 
-		if (random)
-			draw(live, n, k, seed, step, layer, p->first + t, c);
-		else
-			choose(e, k, z, scale, l->bias, c);
 		kern->scale(e, scale, z, q);
+		if (random) {
+			draw(live, n, k, seed, step, layer, p->first + t, c);
+		} else if (l->bias) {
+			memcpy(biased, q, (size_t)e * sizeof *q);
+			kern->axpy(e, 1, l->bias, biased);
+			kern->largest(e, k, 1, biased, c);
+		} else {
+			kern->largest(e, k, 1, q, c);
+		}
 		p->lse[t] = kern->softmax(e, q);
 		p->entropy[t] = p->lse[t] - scale * kern->dot(e, q, z);
 		/* from the scores: a biased choice may hold experts whose p are all 0 */
