@@ -1,21 +1,18 @@
 /* moe-knn: the keys nearest to a query, exactly; and while they move. */
 #include "base/mem.h"
-#include "base/rng.h"
 #include "base/task.h"
 #include "base/tick.h"
 #include "io/table.h"
 #include "knn/drift.h"
 #include "knn/exact.h"
 #include "knn/galaxy.h"
+#include "knn/stir.h"
 #include "knn/vectors.h"
 #include "math/kern.h"
-#include "policy/mutual.h"
 #include "policy/tally.h"
 #include "pool/gravity.h"
 #include "program.h"
-#include "train/model.h"
-#include "train/prompt.h"
-#include <ctype.h>
+#include "train/walk.h"
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -259,7 +256,7 @@ build(char **v, int n)
 /* A stream of moving keys: what one step needs. */
 struct stream {
 	struct drift *x;
-	long n, d;
+	struct stir keys;
 	double reach;
 	float *query; /* [args.queries][d] */
 	int *moved;   /* [n] */
@@ -269,69 +266,19 @@ struct stream {
 	struct row out, timing;
 };
 
-/* x + sd noise, as long as it was. */
-static void
-shake(struct rng *r, long d, const float *x, double sd, float *y)
-{
-	double was = 0, is = 0;
-
-	for (long j = 0; j < d; j++) {
-		y[j] = x[j] + (float)(sd * rng_normal(r));
-		was += (double)x[j] * (double)x[j];
-		is += (double)y[j] * (double)y[j];
-	}
-	for (long j = 0; j < d && is > 0; j++)
-		y[j] = (float)((double)y[j] * sqrt(was / is));
-}
-
-static void
-draw_queries(struct stream *s, long step)
-{
-	struct rng r = rng_at((uint64_t)args.seed, RNG_PROBE, (uint64_t)step, 1);
-
-	for (int i = 0; i < args.queries; i++)
-		shake(&r, s->d, drift_key(s->x, (int)rng_below(&r, (uint64_t)s->n)), args.noise,
-		      s->query + i * s->d);
-}
-
-/* Keys drawn without repetition each go a little way; how many. */
+/* As the next file of a recorded stream has them, or drawn; how many, or -1. */
 static long
-draw_moves(struct stream *s, long step)
+move_keys(struct stream *s, long step, const char *file)
 {
-	const long want = args.moved < 0 ? (s->n + 31) / 32 : args.moved;
-	struct rng r = rng_at((uint64_t)args.seed, RNG_PROBE, (uint64_t)step, 2);
-	long m = 0;
-
-	for (long i = 0; i < s->n && m < want; i++)
-		if ((long)rng_below(&r, (uint64_t)(s->n - i)) < want - m) {
-			shake(&r, s->d, drift_key(s->x, (int)i), args.distance / sqrt((double)s->d),
-			      s->to + m * s->d);
-			s->moved[m++] = (int)i;
-		}
-	return m;
-}
-
-/* Keys that stand elsewhere in the next file of a recorded stream; how many, or -1. */
-static long
-read_moves(struct stream *s, const char *name)
-{
-	const size_t bytes = (size_t)s->d * sizeof(float);
+	const long want = args.moved < 0 ? (s->keys.n + 31) / 32 : args.moved;
 	struct vectors v;
-	long m = 0;
+	long m;
 
-	if (read_keys(&v, name) < 0)
+	if (!file)
+		return stir_moves(&s->keys, step, want, args.distance, s->moved, s->to);
+	if (read_keys(&v, file) < 0)
 		return -1;
-	if (v.n != s->n || v.d != s->d) {
-		err_set("%s: %ld x %ld (expected %ld x %ld, as before)", name, v.n, v.d, s->n,
-			s->d);
-		vectors_free(&v);
-		return -1;
-	}
-	for (long i = 0; i < s->n; i++)
-		if (memcmp(v.v + i * s->d, drift_key(s->x, (int)i), bytes) != 0) {
-			memcpy(s->to + m * s->d, v.v + i * s->d, bytes);
-			s->moved[m++] = (int)i;
-		}
+	m = stir_changes(&s->keys, &v, s->moved, s->to);
 	vectors_free(&v);
 	return m;
 }
@@ -345,7 +292,7 @@ drift_step(struct stream *s, long step, const char *file)
 	double t[5], recall;
 	long m;
 
-	draw_queries(s, step);
+	stir_queries(&s->keys, step, args.noise, args.queries, s->query);
 	if (step == 0)
 		s->reach = reach_for(s->x, s->query, args.queries);
 	t[0] = tick_now();
@@ -354,7 +301,7 @@ drift_step(struct stream *s, long step, const char *file)
 	drift_sweep(s->x, s->query, check, args.k, s->exact, s->score);
 	t[2] = tick_now();
 	recall = drift_recall(s->id, s->exact, check, args.k);
-	if ((m = file ? read_moves(s, file) : draw_moves(s, step)) < 0)
+	if ((m = move_keys(s, step, file)) < 0)
 		return -1;
 	t[3] = tick_now();
 	drift_move(s->x, s->moved, m, s->to);
@@ -411,12 +358,11 @@ drift(char **v, int n)
 			args.moved);
 		goto end;
 	}
-	s.n = keys.n;
-	s.d = keys.d;
 	s.x = drift_new(keys.v, keys.n, keys.d, args.clusters, (uint64_t)args.seed);
-	s.query = mem_zero((size_t)args.queries * (size_t)s.d, sizeof *s.query);
-	s.moved = mem_zero((size_t)s.n, sizeof *s.moved);
-	s.to = mem_grow(NULL, (size_t)s.n * (size_t)s.d, sizeof *s.to);
+	s.keys = (struct stir){s.x, keys.n, keys.d, (uint64_t)args.seed};
+	s.query = mem_zero((size_t)args.queries * (size_t)keys.d, sizeof *s.query);
+	s.moved = mem_zero((size_t)keys.n, sizeof *s.moved);
+	s.to = mem_grow(NULL, (size_t)keys.n * (size_t)keys.d, sizeof *s.to);
 	s.id = mem_zero((size_t)args.queries * (size_t)args.k, sizeof *s.id);
 	s.exact = mem_zero((size_t)args.queries * (size_t)args.k, sizeof *s.exact);
 	s.score = mem_zero((size_t)args.queries * (size_t)args.k, sizeof *s.score);
@@ -750,95 +696,36 @@ galaxy(char **v, int n)
 
 /* --- trace --- */
 
-/* A text on its way through a model: who was chosen first, in each layer. */
-struct walk {
-	struct model model;
-	struct prompt text;
-	int seq;
-	int **first; /* [L][n] */
-	int *form;   /* [n] what kind of token it is */
-	struct row out;
-};
-
-/* By its first letters, or what else it begins with. */
 static int
-form_of(const unsigned char *s, size_t n)
+put_step(void *arg, const struct walk_step *x)
 {
-	enum { SMALL, CAPITAL, DIGIT, MARK, BLANK, OTHER, WORD };
-	const bool word = n > 1 && s[0] == ' ' && isalnum(s[1]);
-	const unsigned char c = n ? s[word] : 0;
+	struct row *w = arg;
 
-	return (word ? WORD : 0) + (islower(c)	 ? SMALL
-				    : isupper(c) ? CAPITAL
-				    : isdigit(c) ? DIGIT
-				    : ispunct(c) ? MARK
-				    : isspace(c) ? BLANK
-						 : OTHER);
-}
-
-/* Its bytes, those that are not printable as \xHH. */
-static void
-text_of(const unsigned char *s, size_t n, char *text, size_t room)
-{
-	size_t at = 0;
-
-	*text = 0;
-	for (size_t i = 0; i < n && at + 5 < room; i++)
-		at += (size_t)snprintf(
-			text + at, room - at,
-			s[i] < 127 && isprint(s[i]) && s[i] != '\\' ? "%c" : "\\x%02X", s[i]);
-}
-
-static int
-trace_token(struct walk *w, struct net *n, long window, long pos, long at)
-{
-	const int token = w->text.token[at];
-	char text[64];
-	size_t bytes;
-	const unsigned char *s =
-		prompt_bytes(&w->text, pos ? w->text.token[at - 1] : -1, token, &bytes);
-
-	w->form[at] = form_of(s, bytes);
-	text_of(s, bytes, text, sizeof text);
-	for (int l = 0; l < w->model.param->shape.layers; l++) {
-		const struct plan *p = net_plan(n, l);
-		w->first[l][at] = p->choice[pos * p->k];
-		for (int r = 0; r < p->k; r++) {
-			row_long(&w->out, 0);
-			row_long(&w->out, window);
-			row_long(&w->out, pos);
-			row_long(&w->out, token);
-			row_long(&w->out, l);
-			row_long(&w->out, r);
-			row_long(&w->out, p->choice[pos * p->k + r]);
-			row_real(&w->out, (double)p->gate[pos * p->k + r]);
-			row_text(&w->out, text);
-			if (row_end(&w->out) < 0)
-				return -1;
-		}
+	for (int r = 0; r < x->k; r++) {
+		row_long(w, 0);
+		row_long(w, x->window);
+		row_long(w, x->pos);
+		row_long(w, x->token);
+		row_long(w, x->layer);
+		row_long(w, r);
+		row_long(w, x->choice[r]);
+		row_real(w, (double)x->gate[r]);
+		row_text(w, x->text);
+		if (row_end(w) < 0)
+			return -1;
 	}
 	return 0;
 }
 
-/* Windows one after the other, the last as long as it is; what follows a token does not matter. */
 static int
-trace_windows(struct walk *w)
+write_walk(struct walk *w)
 {
-	const struct net_how how = model_how(&w->model);
-	struct net *n = net_new(w->model.param, 1, w->seq, true);
-	struct net_how h = how;
-	struct net_loss loss;
-	int r = row_header(&w->out, "step,seq,pos,token,layer,rank,expert,weight,text");
+	struct row out = {.f = file_replace(args.output)};
+	int r = -1;
 
-	for (long at = 0; at < w->text.n && r == 0; at += w->seq) {
-		const long left = w->text.n - at, tokens = left < w->seq ? left : w->seq;
-		h.step = at / w->seq;
-		net_forward(n, &h, 1, (int)tokens, w->text.token + at, w->text.token + at, &loss);
-		for (long t = 0; t < tokens && r == 0; t++)
-			r = trace_token(w, n, h.step, t, at + t);
-	}
-	net_free(n);
-	return r;
+	if (out.f && row_header(&out, "step,seq,pos,token,layer,rank,expert,weight,text") == 0)
+		r = walk_run(w, put_step, &out);
+	return file_end(out.f, r);
 }
 
 static void
@@ -853,81 +740,38 @@ put_mutual(struct row *r, struct mutual m)
 static int
 write_layers(const struct walk *w)
 {
-	const long n = w->text.n;
-	const uint64_t seed = (uint64_t)args.seed;
 	struct row r = {.f = file_replace(args.stats)};
-	int *token = mem_zero((size_t)n, sizeof *token),
-	    *before = mem_zero((size_t)n, sizeof *before);
-	int *now = mem_zero((size_t)n, sizeof *now), *chosen = mem_zero((size_t)n, sizeof *chosen);
 
-	for (long i = 0; i < n; i++)
-		token[i] = w->text.token[i];
-	if (r.f)
-		row_header(&r, "layer,tokens,entropy,token,token_raw,token_chance,form,form_raw,"
-			       "form_chance,context,context_raw,context_chance");
-	for (int l = 0; l < w->model.param->shape.layers && r.f && !r.failed; l++) {
-		const int *x = w->first[l];
-		long m = 0;
-		for (long i = 0; i < n; i++)
-			if (i % w->seq > 0) {
-				now[m] = token[i];
-				before[m] = token[i - 1];
-				chosen[m++] = x[i];
-			}
+	if (!r.f)
+		return -1;
+	row_header(&r, "layer,tokens,entropy,token,token_raw,token_chance,form,form_raw,"
+		       "form_chance,context,context_raw,context_chance");
+	for (int l = 0; l < w->model.param->shape.layers && !r.failed; l++) {
+		const struct walk_layer x = walk_layer(w, l, args.shuffles, (uint64_t)args.seed);
 		row_long(&r, l);
-		row_long(&r, n);
-		row_real(&r, mutual_entropy(n, x));
-		put_mutual(&r, mutual_measure(n, x, token, NULL, args.shuffles, seed));
-		put_mutual(&r, mutual_measure(n, x, w->form, NULL, args.shuffles, seed));
-		put_mutual(&r, mutual_measure(m, chosen, before, now, args.shuffles, seed));
+		row_long(&r, w->text.n);
+		row_real(&r, x.entropy);
+		put_mutual(&r, x.token);
+		put_mutual(&r, x.form);
+		put_mutual(&r, x.context);
 		row_end(&r);
 	}
-	free(token);
-	free(before);
-	free(now);
-	free(chosen);
-	return r.f ? file_end(r.f, r.failed) : -1;
-}
-
-static int
-trace_text(struct walk *w)
-{
-	const int layers = w->model.param->shape.layers;
-	int r = -1;
-
-	w->seq = args.seq > 0 ? args.seq : w->model.book.recipe.seq;
-	w->first = mem_zero((size_t)layers, sizeof *w->first);
-	for (int l = 0; l < layers; l++)
-		w->first[l] = mem_zero((size_t)w->text.n, sizeof **w->first);
-	w->form = mem_zero((size_t)w->text.n, sizeof *w->form);
-	if ((w->out.f = file_replace(args.output)))
-		r = trace_windows(w);
-	r = file_end(w->out.f, r);
-	if (r == 0 && args.stats)
-		r = write_layers(w);
-	for (int l = 0; l < layers; l++)
-		free(w->first[l]);
-	free(w->first);
-	free(w->form);
-	return r;
+	return file_end(r.f, r.failed);
 }
 
 static int
 trace(char **v, int n)
 {
 	const struct prompt_table words = {.bpe = args.bpe};
-	struct walk w = {0};
-	int vocab, r = -1;
+	struct walk w;
+	int r;
 
-	if (model_open(&w.model, v[0]) != 0)
+	if (walk_open(&w, v[0], &words, n > 1 ? v[1] : "-", args.seq) < 0)
 		return -1;
-	vocab = w.model.param->shape.vocab;
-	if (!args.bpe && vocab > 256)
-		err_set("%s: knows %d tokens, not bytes (expected --bpe TABLE)", v[0], vocab);
-	else if (prompt_open(&w.text, &words, n > 1 ? v[1] : "-", vocab) == 0)
-		r = trace_text(&w);
-	prompt_close(&w.text);
-	model_close(&w.model);
+	r = write_walk(&w);
+	if (r == 0 && args.stats)
+		r = write_layers(&w);
+	walk_close(&w);
 	return r;
 }
 

@@ -105,16 +105,6 @@ given(const char *name)
 	return opt_given(&options, name);
 }
 
-/* End the output file: all of it or, after a failure, none. */
-static int
-close_output(struct file *f, int status)
-{
-	if (f && status == 0)
-		return file_commit(f);
-	file_abandon(f);
-	return status ? status : -1;
-}
-
 static void
 put_text(struct row *r, const char *s)
 {
@@ -237,7 +227,7 @@ plan(char **v, int n)
 		     : args.form == TABLE ? put_table
 					  : put_operands)(f, p, phases, v);
 	free(p);
-	return close_output(f, r);
+	return file_end(f, r);
 }
 
 /* --- stream --- */
@@ -301,7 +291,7 @@ write_shifts(const struct schedule *s, const struct recipe *r)
 		put_number(&w, window * (r->seq + 1) * shift_width(s));
 		status = row_end(&w);
 	}
-	return close_output(w.f, status);
+	return file_end(w.f, status);
 }
 
 static int
@@ -318,7 +308,7 @@ stream_data(const struct recipe *r, char **v, int n)
 	    (!args.shifts || write_shifts(&s, r) == 0) && (f = file_replace(args.output)))
 		status = shift_stream(&s, &draw, args.from, r->steps, f);
 	schedule_close(&s);
-	return f ? close_output(f, status) : -1;
+	return file_end(f, status);
 }
 
 static int
@@ -593,7 +583,7 @@ score_all(void)
 			r = score_run(&score.run[i], &score.run[i].table.run[j], k++);
 	if (r == 0 && runs > 1)
 		r = put_means();
-	return close_output(score.out.f, r);
+	return file_end(score.out.f, r);
 }
 
 static int
@@ -689,7 +679,7 @@ usage_of(char **v, int n)
 			survey_close(&c);
 		}
 	}
-	return close_output(w.f, r);
+	return file_end(w.f, r);
 }
 
 static const char drift_columns[] = "from_step,to_step,layer,slot,expert,state,drift,router_drift,"
@@ -771,7 +761,7 @@ drift_of(char **v, int n, const char *operand)
 	ckpt_close(a);
 	if (operand)
 		survey_close(&c);
-	return w.f ? close_output(w.f, r) : -1;
+	return file_end(w.f, r);
 }
 
 static bool
