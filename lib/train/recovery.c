@@ -126,9 +126,10 @@ recovery_score(const struct score_run *r, int phase, const struct recovery_how *
 {
 	const struct score_phase *p = &r->phase[phase];
 	const double level = level_of(r, phase, how);
-	double *f = x->figure;
+	double *f;
 
 	*x = (struct recovery){.shift = phase};
+	f = x->figure;
 	x->row = isnan(level) ? -1 : score_recover(r, phase, level, how->hold);
 	/* A domain that is new has no earlier start to compare with. */
 	x->compared = how->scratch && !isnan(level) &&
