@@ -84,6 +84,13 @@ $("#play").click();
 out.push($("#play").textContent);
 $("#play").click();
 out.push($("#play").textContent);
+const [first, second, again] = [0, 1, 0].map(i => {
+	$("#scrub").value = i;
+	$("#scrub").dispatchEvent(new Event("input"));
+	return $("#track").toDataURL();
+});
+out.push(first === second ? "the mark stays" : "the mark moves");
+out.push(first === again ? "the curves stay" : "the curves move");
 END
 # Colours as they are painted: letters 4.5 times, lines and cells 3 times as bright as their ground.
 cat >contrast.js <<'END'
@@ -183,6 +190,8 @@ expert 1: unfit; layer 0, slot 1; a founder; load 0.5 fair shares; effective 0.0
 40 expert 1 died in layer 0, slot 1 (replace)
 Pause
 Play
+the mark moves
+the curves stay
 END
 printf '%s\n' 'light: black and white' 'dark: black and white' 'many pairs' >contrast
 cat >reach <<'END'

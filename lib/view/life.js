@@ -242,17 +242,17 @@ const draw_cells = () => {
 
 const LEFT = 34;
 const end = () => Math.max(1, ...[d.loss, d.baseline].map(l => l.at(-1)?.[0] ?? 0), d.frames.at(-1)?.step ?? 0);
-const draw_track = () => {
-	const [g, w, h] = context(track), all = d.loss.concat(d.baseline), bottom = h - 18;
-	if (!all.length) return;
-	const last = end();
+const across = (w, s) => LEFT + s / end() * (w - LEFT - 2);
+/* The curves and what is around them. */
+const draw_curves = (g, w, h) => {
+	const all = d.loss.concat(d.baseline), bottom = h - 18, last = end();
 	let lo = Infinity, hi = -Infinity;
 	for (const p of all) {
 		lo = Math.min(lo, p[1]);
 		hi = Math.max(hi, p[1]);
 	}
 	if (hi === lo) hi = lo + 1;
-	const X = s => LEFT + s / last * (w - LEFT - 2), Y = v => 20 + (hi - v) / (hi - lo) * (bottom - 24);
+	const X = s => across(w, s), Y = v => 20 + (hi - v) / (hi - lo) * (bottom - 24);
 	g.font = `11.5px ${font}`;
 	d.phases.forEach((p, i) => {
 		const x = X(p.from), end = X(Math.min(d.phases[i + 1]?.from ?? last, last));
@@ -285,10 +285,27 @@ const draw_track = () => {
 	g.fillText(`step ${last}`, w - 2, h - 4);
 	g.textAlign = "start";
 	g.fillText("loss", LEFT, h - 4);
-	const f = d.frames[at];
+};
+/* Thousands of steps take longer than thousands of cells: they are drawn when they are others. */
+const still = make("canvas");
+let drawn = "";
+const draw_track = () => {
+	const [g, w, h] = context(track), f = d.frames[at];
+	if (!d.loss.length && !d.baseline.length) return;
+	const what = [track.width, track.height, color.ink, end(), d.phases.length,
+		...[d.loss, d.baseline].flatMap(l => [l.length, l[0], l.at(-1)])].join();
+	if (what !== drawn) {
+		drawn = what;
+		still.width = track.width;
+		still.height = track.height;
+		const on = still.getContext("2d");
+		on.scale(track.width / w, track.height / h);
+		draw_curves(on, w, h);
+	}
+	g.drawImage(still, 0, 0, w, h);
 	if (!f) return;
 	g.fillStyle = color.ink;
-	g.fillRect(X(Math.min(f.step, last)) - .75, 0, 1.5, bottom);
+	g.fillRect(across(w, Math.min(f.step, end())) - .75, 0, 1.5, h - 18);
 };
 
 /* --- counters and log --- */
