@@ -88,16 +88,6 @@ static struct opt_table table = {
 	.values = &args,
 };
 
-/* A number, or nothing where there is none. */
-static void
-real_or_none(struct row *w, double x)
-{
-	if (isnan(x))
-		row_skip(w);
-	else
-		row_real(w, x);
-}
-
 /* Columns of the usage of each tier. */
 static void
 tier_names(struct row *w)
@@ -115,8 +105,8 @@ static void
 write_e(struct row *w, const struct ecology_e *x)
 {
 	row_real(w, x->e);
-	real_or_none(w, x->e_log);
-	real_or_none(w, x->e_sqrt);
+	row_known(w, x->e_log);
+	row_known(w, x->e_sqrt);
 	row_text(w, ecology_phase(x->e));
 	row_end(w);
 }
@@ -289,7 +279,7 @@ write_census(const struct tally *t, struct row *w)
 			row_long(w, i);
 			row_long(w, e);
 			row_real(w, share(s->first, l->tokens));
-			real_or_none(w, t->correct ? share(s->hits, s->first) : NAN);
+			row_known(w, t->correct ? share(s->hits, s->first) : NAN);
 			row_text(w, ecology_class_name(flow_class(t, l, e)));
 			row_long(w, s->routed);
 			row_long(w, s->first);
@@ -316,7 +306,7 @@ write_layer(const struct tally *t, int layer, struct row *w)
 	row_long(w, layer);
 	row_long(w, l->tokens);
 	row_long(w, l->experts);
-	real_or_none(w, t->correct ? share(hits, l->tokens) : NAN);
+	row_known(w, t->correct ? share(hits, l->tokens) : NAN);
 	for (int i = 0; i < ECOLOGY_CLASSES; i++)
 		row_long(w, class[i]);
 	row_long(w, l->experts - class[ECOLOGY_DEAD]);
@@ -327,7 +317,7 @@ write_layer(const struct tally *t, int layer, struct row *w)
 	row_real(w, load.median);
 	row_real(w, load.q75);
 	row_real(w, load.dead);
-	real_or_none(w, tally_coactivation(l));
+	row_known(w, tally_coactivation(l));
 	row_end(w);
 }
 
@@ -390,7 +380,7 @@ write_flow(const struct tally_layer *l, int layer, struct row *w)
 			row_long(w, j);
 			row_long(w, (long)cell[at]);
 			row_real(w, cell[at] / all);
-			real_or_none(w, from > 0 ? cell[at] / from : NAN);
+			row_known(w, from > 0 ? cell[at] / from : NAN);
 			if (args.shuffle) {
 				row_real(w, mean[at] / all);
 				row_real(w, sd[at] / all);
@@ -415,9 +405,9 @@ write_tier(const struct tally *t, const struct tally_layer *l, const struct flow
 	row_long(w, s->experts);
 	row_long(w, s->active);
 	row_real(w, share(s->sum.first, l->tokens));
-	real_or_none(w, t->correct ? share(s->sum.hits, s->sum.first) : NAN);
-	real_or_none(w, rated ? share(s->sum.easy, s->sum.first) : NAN);
-	real_or_none(w, rated ? share(s->sum.hard, s->sum.first) : NAN);
+	row_known(w, t->correct ? share(s->sum.hits, s->sum.first) : NAN);
+	row_known(w, rated ? share(s->sum.easy, s->sum.first) : NAN);
+	row_known(w, rated ? share(s->sum.hard, s->sum.first) : NAN);
 }
 
 /* A temperature, NAN for none, goes before each row. */
@@ -634,11 +624,11 @@ write_stability(struct row *w, const struct steady *s, int k, int figure)
 	row_long(w, steady_layer(s, k));
 	row_text(w, figure < STEADY_TIERS ? name[figure] : tier);
 	row_long(w, f.censuses);
-	real_or_none(w, f.mean);
-	real_or_none(w, f.sd);
-	real_or_none(w, f.least);
-	real_or_none(w, f.most);
-	real_or_none(w, f.most - f.least);
+	row_known(w, f.mean);
+	row_known(w, f.sd);
+	row_known(w, f.least);
+	row_known(w, f.most);
+	row_known(w, f.most - f.least);
 	row_end(w);
 	free(tier);
 }
@@ -673,7 +663,7 @@ write_track(struct row *w, const struct policy_step *s, const struct track_layer
 	row_long(w, l->dead);
 	row_long(w, l->deaths);
 	row_long(w, l->revivals);
-	real_or_none(w, l->accuracy);
+	row_known(w, l->accuracy);
 	for (int i = 0; i < args.tiers.n; i++)
 		row_real(w, usage[i]);
 	if (args.tiers.n) {
@@ -768,7 +758,7 @@ write_over_runs(struct row *w, const struct endings *e, int layer, bool sd)
 			if (e->v[k].layer == layer)
 				v[n++] = ending_figure(&e->v[k], i);
 		m = score_mean(v, n);
-		real_or_none(w, sd ? m.sd : m.mean);
+		row_known(w, sd ? m.sd : m.mean);
 		free(v);
 	}
 	row_end(w);
@@ -786,7 +776,7 @@ write_endings(const struct endings *e)
 		row_text(&w, e->v[k].run);
 		row_long(&w, e->v[k].layer);
 		for (int i = 0; i < ENDING_FIGURES + args.tiers.n; i++)
-			real_or_none(&w, ending_figure(&e->v[k], i));
+			row_known(&w, ending_figure(&e->v[k], i));
 		row_end(&w);
 	}
 	for (int k = 0; k < e->n && e->v[k].run == e->v[0].run; k++)
@@ -812,13 +802,12 @@ write_pairs(const struct endings *e)
 			row_text(&w, a->run);
 			row_text(&w, b->run);
 			row_long(&w, a->layer);
-			real_or_none(&w, b->accuracy - a->accuracy);
-			real_or_none(&w, args.tiers.n
-						 ? ending_distance(a->tier, b->tier, args.tiers.n)
-						 : NAN);
-			real_or_none(&w, a->experts == b->experts
-						 ? ending_distance(a->usage, b->usage, a->experts)
-						 : NAN);
+			row_known(&w, b->accuracy - a->accuracy);
+			row_known(&w, args.tiers.n ? ending_distance(a->tier, b->tier, args.tiers.n)
+						   : NAN);
+			row_known(&w, a->experts == b->experts
+					      ? ending_distance(a->usage, b->usage, a->experts)
+					      : NAN);
 			row_end(&w);
 		}
 	return file_end(w.f, false);

@@ -618,16 +618,6 @@ open_survey(struct survey *c, const char *operand)
 	return 0;
 }
 
-/* A number that cannot be negative, where it is told. */
-static void
-put_told(struct row *w, long v)
-{
-	if (v < 0)
-		row_skip(w);
-	else
-		row_long(w, v);
-}
-
 static const char use_columns[] = "run,layer,slot,expert,phase,domain,from,to,windows,idle,tokens,"
 				  "share,dormant,used_after,share_before";
 
@@ -636,12 +626,12 @@ put_use(struct row *w, const char *run, const struct survey_use *u)
 {
 	row_text(w, run);
 	row_long(w, u->sum.layer);
-	put_told(w, u->sum.slot);
+	row_told(w, u->sum.slot);
 	row_long(w, u->sum.expert);
-	put_told(w, u->phase);
+	row_told(w, u->phase);
 	put_text(w, u->domain);
-	put_told(w, u->from);
-	put_told(w, u->to);
+	row_told(w, u->from);
+	row_told(w, u->to);
 	row_long(w, u->sum.windows);
 	row_long(w, u->sum.idle);
 	put_number(w, u->sum.tokens);
@@ -691,8 +681,8 @@ put_drift(struct row *w, const struct memory_drift *d, long from, long to, const
 	static const char *const state[] = {"kept", "born", "gone", "reshaped"};
 	struct memory_use u = {0};
 
-	put_told(w, from);
-	put_told(w, to);
+	row_told(w, from);
+	row_told(w, to);
 	row_long(w, d->layer);
 	row_long(w, d->slot);
 	row_long(w, d->expert);

@@ -472,6 +472,24 @@ row_skip(struct row *r)
 	row_text(r, "");
 }
 
+void
+row_told(struct row *r, long long v)
+{
+	if (v < 0)
+		row_skip(r);
+	else
+		row_long(r, v);
+}
+
+void
+row_known(struct row *r, double v)
+{
+	if (isnan(v))
+		row_skip(r);
+	else
+		row_real(r, v);
+}
+
 int
 row_end(struct row *r)
 {

@@ -50,8 +50,8 @@ int table_next_longs(struct table *t, struct table_whole *w, int n);
 void table_close(struct table *t); /* NULL is harmless */
 
 /*
- * Writing: one row is `row_text`, `row_long` or `row_real` per column, then row_end.  The writer
- * belongs to the caller, who also closes the file.
+ * Writing: one row is `row_text`, `row_long`, `row_real` or another of these per column, then
+ * row_end.  The writer belongs to the caller, who also closes the file.
  */
 struct row {
 	struct file *f;
@@ -63,8 +63,10 @@ struct row {
 int row_header(struct row *r, const char *comma_separated);
 void row_text(struct row *r, const char *s); /* quoted when it must be */
 void row_long(struct row *r, long long v);
-void row_real(struct row *r, double v); /* %.9g */
-void row_skip(struct row *r);		/* an empty field */
-int row_end(struct row *r);		/* '\n'; -1 if any write of the row failed */
+void row_real(struct row *r, double v);	   /* %.9g */
+void row_skip(struct row *r);		   /* an empty field */
+void row_told(struct row *r, long long v); /* row_long, or an empty field for what is below 0 */
+void row_known(struct row *r, double v);   /* row_real, or an empty field for NAN */
+int row_end(struct row *r);		   /* '\n'; -1 if any write of the row failed */
 
 #endif

@@ -2,12 +2,12 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/task.h"
+#include "base/tick.h"
 #include <cblas.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 #include <unistd.h>
 
 /*
@@ -164,15 +164,6 @@ square_tile(void *arg, long i, int worker)
 		   s->c + top * SIDE + left, SIDE);
 }
 
-static double
-seconds_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int
 by_size(const void *p, const void *q)
 {
@@ -199,11 +190,11 @@ blas_peak(double seconds)
 		s.b[i] = (float)(i % 5) - 2;
 		s.c[i] = 0;
 	}
-	start = to = seconds_now();
+	start = to = tick_now();
 	do {
 		from = to;
 		task_run(workers, square_tile, &s);
-		to = seconds_now();
+		to = tick_now();
 		took[samples++] = to - from;
 	} while (samples < SAMPLES && to - start < seconds);
 	mem_unmap(all, bytes);

@@ -70,42 +70,24 @@ policy_events_free(struct policy_events *e)
 
 /* --- writing --- */
 
-static void
-whole(struct row *w, long v)
-{
-	if (v < 0)
-		row_skip(w);
-	else
-		row_long(w, v);
-}
-
-static void
-real(struct row *w, double v)
-{
-	if (isnan(v))
-		row_skip(w);
-	else
-		row_real(w, v);
-}
-
 int
 policy_events_write(const struct policy_events *e, struct row *w)
 {
 	for (int i = 0; i < e->n; i++) {
 		const struct policy_event *v = &e->v[i];
 		row_long(w, v->step);
-		whole(w, v->layer);
-		whole(w, v->slot);
+		row_told(w, v->layer);
+		row_told(w, v->slot);
 		row_text(w, kinds[v->kind]);
-		whole(w, v->expert);
-		whole(w, v->parent);
-		real(w, v->value);
-		real(w, v->threshold);
+		row_told(w, v->expert);
+		row_told(w, v->parent);
+		row_known(w, v->value);
+		row_known(w, v->threshold);
 		row_text(w, v->cause);
-		whole(w, v->to_layer);
-		whole(w, v->to_slot);
-		whole(w, v->width);
-		real(w, v->sigma);
+		row_told(w, v->to_layer);
+		row_told(w, v->to_slot);
+		row_told(w, v->width);
+		row_known(w, v->sigma);
 		row_text(w, origins[v->origin]);
 		row_long(w, e->n - 1 - i);
 		if (row_end(w))

@@ -536,15 +536,6 @@ policy_census_waits(const struct policy_census *c)
 
 /* --- writing --- */
 
-static void
-real_or_none(struct row *w, double x)
-{
-	if (isnan(x))
-		row_skip(w);
-	else
-		row_real(w, x);
-}
-
 /* What the first row of a layer says of all of it. */
 static void
 write_layer(struct row *w, const struct policy_row *r)
@@ -554,7 +545,7 @@ write_layer(struct row *w, const struct policy_row *r)
 			row_skip(w);
 		return;
 	}
-	real_or_none(w, r->phi);
+	row_known(w, r->phi);
 	row_real(w, r->phi_high);
 	row_real(w, r->loss_low);
 	row_real(w, r->norm_mean);
@@ -577,27 +568,24 @@ policy_row_write(struct row *w, const struct policy_row *r, long left)
 	row_real(w, r->quality);
 	row_real(w, r->exclusivity);
 	row_real(w, r->flops);
-	real_or_none(w, r->fitness);
-	real_or_none(w, r->effective);
-	real_or_none(w, r->vitality);
-	real_or_none(w, r->usage);
-	real_or_none(w, r->accuracy);
+	row_known(w, r->fitness);
+	row_known(w, r->effective);
+	row_known(w, r->vitality);
+	row_known(w, r->usage);
+	row_known(w, r->accuracy);
 	row_text(w, isnan(r->usage) ? ""
 				    : ecology_class_name(ecology_class_of(r->usage, r->accuracy)));
 	row_long(w, r->below);
 	row_long(w, r->width);
 	for (int i = 0; i < 3; i++)
 		row_long(w, r->essential[i]);
-	real_or_none(w, r->gradient);
-	real_or_none(w, r->energy);
+	row_known(w, r->gradient);
+	row_known(w, r->energy);
 	row_long(w, r->over);
 	row_long(w, r->starved);
-	if (r->twin < 0)
-		row_skip(w);
-	else
-		row_long(w, r->twin);
-	real_or_none(w, r->load_factor);
-	real_or_none(w, r->gradient_factor);
+	row_told(w, r->twin);
+	row_known(w, r->load_factor);
+	row_known(w, r->gradient_factor);
 	write_layer(w, r);
 	row_long(w, left);
 	return row_end(w);

@@ -2,12 +2,7 @@
 # bench,config,ours,peer,unit,ratio,share_of_peak: the census of a trace of ten million rows (two
 # layers, top-2, 16 experts), plain and compressed.  The peer is awk, which finds the same usage
 # and accuracy.
-set -eu
-LC_ALL=C
-export LC_ALL
-T=$(mktemp -d "${TMPDIR:-/tmp}/moe-bench.XXXXXX")
-trap 'rm -rf "$T"' EXIT
-trap 'exit 1' HUP INT TERM
+. t/bench.sh
 rows=10000000
 
 awk -v rows=$rows 'BEGIN {

@@ -2,12 +2,7 @@
 # bench,config,ours,peer,unit,ratio,share_of_peak: how much of a step routing by a key store takes,
 # gravity included, the median of ten steps; the peer is the learned linear router, whose experts
 # do not learn either.
-set -eu
-LC_ALL=C
-export LC_ALL
-T=$(mktemp -d "${TMPDIR:-/tmp}/moe-bench.XXXXXX")
-trap 'rm -rf "$T"' EXIT
-trap 'exit 1' HUP INT TERM
+. t/bench.sh
 seq 200000 >"$T/text"
 
 # share OPTIONS: routing's share of a step, and its seconds

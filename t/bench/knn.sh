@@ -1,14 +1,8 @@
 #!/bin/sh
 # bench,config,ours,peer,unit,ratio,share_of_peak: moving 4,096 of 100,000 keys and 512 searches, a
 # step, beside hnswlib at its recall.  Needs the peer's source, g++ and libhnswlib-dev.
-set -eu
-LC_ALL=C
-B=${B:-bin}
+. t/bench.sh
 peer=../shared/peers/hnsw_moving.cc
-export LC_ALL B
-T=$(mktemp -d "${TMPDIR:-/tmp}/moe-bench.XXXXXX")
-trap 'rm -rf "$T"' EXIT
-trap 'exit 1' HUP INT TERM
 
 if ! g++ -O3 -march=native -fopenmp "$peer" -o "$T/hnsw" 2>/dev/null; then
 	echo "knn: no hnswlib to compare with (libhnswlib-dev, and its source at $peer)" >&2

@@ -7,14 +7,8 @@
 # of attention that is causal, and of the router all scores forward but only the chosen ones'
 # gradients; bytes are the weights twice, the gradients twice, and what AdamW reads and writes.
 # The row of bookkeeping is the share of a step that routing takes beyond its product at the peak.
-set -eu
-LC_ALL=C
-B=${B:-bin}
+. t/bench.sh
 rounds=${BENCH_ROUNDS:-4}
-export LC_ALL B
-T=$(mktemp -d "${TMPDIR:-/tmp}/moe-bench.XXXXXX")
-trap 'rm -rf "$T"' EXIT
-trap 'exit 1' HUP INT TERM
 
 many=1400 steps=12 skip=2
 moe-data chaos --tokens 2000000 -o "$T/data" henon

@@ -3,25 +3,16 @@
  * thread, the two in turn, medians; element-wise kernels beside a loop over the mathematical
  * library.  ratio: how many times faster ours is.  share_of_peak: of sgemm 2048^3 just before.
  */
+#include "base/tick.h"
 #include "math/blas.h"
 #include "math/kern.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { ROUNDS = 15 };
 static const double SLICE = 2e-3; /* seconds of one measurement */
-
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int
 by_size(const void *p, const void *q)
@@ -41,10 +32,10 @@ race(void (*ours)(void *), void (*peer)(void *), void *arg, double took[2])
 
 	for (int round = -2; round < ROUNDS; round++)
 		for (int i = 0; i < 2; i++) {
-			double from = now(), took_all;
+			double from = tick_now(), took_all;
 			for (long j = 0; j < calls[i]; j++)
 				run[i](arg);
-			took_all = now() - from;
+			took_all = tick_now() - from;
 			if (round < 0) /* to warm up, and to see how many make a slice */
 				calls[i] += (long)((double)calls[i] * SLICE / took_all);
 			else

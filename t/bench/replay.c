@@ -9,24 +9,15 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/tick.h"
 #include "math/kern.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { LAYERS = 48, EXPERTS = 128, USED = 8, ACCESSES = 10 * 1000 * 1000, TENTH = 10, SLOTS = 24 };
 static const double bar = ACCESSES / 10.;
-
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Popular experts, half of a token's kept from the token before. */
 static void
@@ -107,7 +98,7 @@ race(const char *big, const char *small)
 		    {"learned", EVICT_LEARNED}};
 
 	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
-		const double from = now();
+		const double from = tick_now();
 		struct access_trace *t = access_read(big, 0, 0);
 		struct replay_plan plan = {.slots = SLOTS, .global = true, .half_life = 16};
 		struct replay_score s;
@@ -117,7 +108,7 @@ race(const char *big, const char *small)
 		replay(t, &plan, &s);
 		plan.policy = ours[i].policy;
 		replay(t, &plan, &s);
-		report(ours[i].name, (double)s.accesses / (now() - from),
+		report(ours[i].name, (double)s.accesses / (tick_now() - from),
 		       i < 2 ? peer(small, ours[i].name) : bar);
 		access_free(t);
 	}

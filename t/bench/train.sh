@@ -3,14 +3,8 @@
 # PyTorch at its best (torch_moe.py), in turn, BENCH_ROUNDS times: the median of the runs' medians.
 # ratio: how many times better ours is, faster or smaller.  share_of_peak: the model's FLOPs per
 # second, of the machine's sgemm peak as sampled before every run.  Without PyTorch, no peer.
-set -eu
-LC_ALL=C
-B=${B:-bin}
+. t/bench.sh
 rounds=${BENCH_ROUNDS:-4}
-export LC_ALL B
-T=$(mktemp -d "${TMPDIR:-/tmp}/moe-bench.XXXXXX")
-trap 'rm -rf "$T"' EXIT
-trap 'exit 1' HUP INT TERM
 
 SKIP=2 # steps before the speed has settled
 cat lib/*/*.[ch] >"$T/text"

@@ -2,15 +2,9 @@
 # bench,config,ours,peer,unit,ratio,share_of_peak: training WRN-16-2 on images of 32 by 32, batch
 # 128, crop and flip, beside PyTorch, in turn, BENCH_ROUNDS times: medians.  And WRN-28-10, alone:
 # two steps of 16 images.  Without the peer's source or PyTorch, no peer.
-set -eu
-LC_ALL=C
-B=${B:-bin}
+. t/bench.sh
 rounds=${BENCH_ROUNDS:-3}
-export LC_ALL B
 peer=../shared/peers/torch_wrn.py python=/usr/bin/python3
-T=$(mktemp -d "${TMPDIR:-/tmp}/moe-bench.XXXXXX")
-trap 'rm -rf "$T"' EXIT
-trap 'exit 1' HUP INT TERM
 
 "$python" -c 'import torch' 2>/dev/null && [ -f "$peer" ] || {
 	peer=
