@@ -37,7 +37,7 @@ lean_start(const struct shape *s, const struct layer *l, struct plan *p)
 	if (!few(p))
 		kern->pack(e, c, ik, k, c, p->keys);
 	else if (ik)
-		route_unit_rows(e, c, k, p->keys);
+		route_scale_rows(e, c, p->ik, k, p->keys);
 	p->empty = 0;
 	for (int i = 0; i < e; i++)
 		if (!l->expert[i])
@@ -51,13 +51,14 @@ lean_start(const struct shape *s, const struct layer *l, struct plan *p)
 /* z [n, e] = x K^T, of a cosine of vectors of length 1: the same bits from packed keys. */
 static void
 scores(const struct shape *s, const struct layer *l, const struct plan *p, long n, const float *x,
-       float *unit, float *z, long ldz)
+       float *length, float *unit, float *z, long ldz)
 {
 	const long c = s->dim, e = p->experts;
 	const bool cosine = s->router == ROUTER_COSINE;
 
 	if (cosine) {
-		route_unit_rows(n, c, x, unit);
+		route_inverse_norms(n, c, x, length);
+		route_scale_rows(n, c, length, x, unit);
 		x = unit;
 	}
 	if (few(p))
@@ -99,7 +100,7 @@ row(const struct rows *r, long t, float *z)
 	const int e = p->experts, k = p->k, two = k > 1 || e == 1 ? k : 2;
 	int *choice = p->choice + t * k, best[two], next;
 	const float *clear = z;
-	float *gate = p->gate + t * k, top, sum[2], sums[3];
+	float *gate = p->gate + t * k, top, sum[2], sums[3], nats;
 
 	hide(r, t, z);
 	if (p->noise.size > 0) {
@@ -125,8 +126,9 @@ row(const struct rows *r, long t, float *z)
 	/* as softmax, to the bit, but for the logarithm */
 	kern->partition(k, gate, gate, sums);
 	kern->scale(k, 1 / sums[1], gate, gate);
-	p->entropy[t] = logf(sum[0]) - sum[1] / sum[0];
-	p->lse[t] = top * r->scale + logf(sum[0]);
+	nats = logf(sum[0]);
+	p->entropy[t] = nats - sum[1] / sum[0];
+	p->lse[t] = top * r->scale + nats;
 	return 1 / sum[0];
 }
 
@@ -160,7 +162,7 @@ lean_rows(const struct shape *s, const struct layer *l, struct plan *p, float te
 	memset(mass, 0, (size_t)e * sizeof *mass);
 	for (long b = from; b < to; b += BLOCK) {
 		const long n = to - b < BLOCK ? to - b : BLOCK;
-		scores(s, l, p, n, x + b * c, unit, z, ldz);
+		scores(s, l, p, n, x + b * c, p->length + b, unit, z, ldz);
 		block(&r, b, n, z, ldz, mass);
 	}
 }
@@ -180,9 +182,8 @@ lean_back_rows(const struct shape *s, const struct layer *l, struct plan *p, flo
 
 	for (long t = from; t < to; t++) {
 		const float *gate = p->gate + t * k, *dg = dgate + t * k;
-		float dot = 0, along = 0, ix = 1;
-		if (cosine)
-			route_inverse_norms(1, c, x + t * c, &ix);
+		const float ix = cosine ? p->length[t] : 1;
+		float dot = 0, along = 0;
 		for (int j = 0; j < k; j++)
 			dot += gate[j] * dg[j];
 		for (int j = 0; j < k; j++) {

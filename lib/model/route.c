@@ -10,7 +10,7 @@ plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, l
 	const size_t n = (size_t)tokens, e = (size_t)experts, k = (size_t)s->top_k;
 	const bool keyed = shape_keyed(s), mlp = !s->dense && s->router == ROUTER_MLP;
 	const size_t r = keyed || mlp ? (size_t)s->router_hidden : 0;
-	const size_t all = keyed ? 0 : e, queries = keyed ? n : 0;
+	const size_t all = keyed ? 0 : e;
 
 	p->experts = experts;
 	p->k = (int)k;
@@ -38,8 +38,8 @@ plan_take(struct plan *p, struct arena *a, const struct shape *s, int experts, l
 	p->target = arena_take(a, (n / ROUTE_PROBE + 1) * all, sizeof *p->target);
 	p->hidden = arena_take(a, n * r, sizeof *p->hidden);
 	p->active = arena_take(a, n * r, sizeof *p->active);
-	p->query = arena_take(a, queries * (size_t)s->dim, sizeof *p->query);
-	p->length = arena_take(a, queries, sizeof *p->length);
+	p->query = arena_take(a, keyed ? n * (size_t)s->dim : 0, sizeof *p->query);
+	p->length = arena_take(a, n, sizeof *p->length);
 }
 
 void
@@ -50,13 +50,10 @@ route_inverse_norms(long rows, long cols, const float *x, float *out)
 }
 
 void
-route_unit_rows(long rows, long cols, const float *x, float *out)
+route_scale_rows(long rows, long cols, const float *by, const float *x, float *out)
 {
-	for (long i = 0; i < rows; i++) {
-		float inverse;
-		route_inverse_norms(1, cols, x + i * cols, &inverse);
-		kern->scale(cols, inverse, x + i * cols, out + i * cols);
-	}
+	for (long i = 0; i < rows; i++)
+		kern->scale(cols, by[i], x + i * cols, out + i * cols);
 }
 
 /* The finaliser of MurmurHash3. */
@@ -120,9 +117,13 @@ scores(const struct shape *s, const struct layer *l, struct plan *p, long from, 
 
 	x += from * c;
 	if (cosine) {
-		float *unit = task_scratch(worker, (size_t)((e + rows) * c) * sizeof *unit);
-		route_unit_rows(e, c, w, unit);
-		route_unit_rows(rows, c, x, unit + e * c);
+		const size_t n = (size_t)(e + rows);
+		float *unit = task_scratch(worker, n * (size_t)(c + 1) * sizeof *unit);
+		float *inverse = unit + (e + rows) * c;
+		route_inverse_norms(e, c, w, inverse);
+		route_inverse_norms(rows, c, x, inverse + e);
+		route_scale_rows(e, c, inverse, w, unit);
+		route_scale_rows(rows, c, inverse + e, x, unit + e * c);
 		w = unit;
 		x = unit + e * c;
 	}

@@ -67,7 +67,7 @@ struct plan {
 	float *hidden;	   /* [N, R] of an mlp before GELU; on the way back its gradient */
 	float *active;	   /* [N, R] and after */
 	float *query;	   /* [N, C] of a key store; on the way back the gradient of Q(x) */
-	float *length;	   /* [N] 1 / |Q(x)| */
+	float *length;	   /* [N] 1 / |Q(x)|, of a cosine router 1 / |x| */
 };
 
 enum { ROUTE_ROWS = 256 }; /* tokens of a task */
@@ -77,8 +77,8 @@ enum { ROUTE_ROWS = 256 }; /* tokens of a task */
 
 /* out[i] = 1 / |row i|; rows of zeros give a large number, not infinity. */
 void route_inverse_norms(long rows, long cols, const float *x, float *out);
-/* out = each row of x / its length */
-void route_unit_rows(long rows, long cols, const float *x, float *out);
+/* out = x, row i times by[i] */
+void route_scale_rows(long rows, long cols, const float *by, const float *x, float *out);
 
 /* One token in so many is asked how good each expert would have been for it. */
 enum { ROUTE_PROBE = 16 };
