@@ -306,6 +306,7 @@ replacing(void)
 	is_long(file_commit(f), 0, "a file that was not there");
 	ok(holds(temp("first"), "1"), "is there");
 	ok(!file_replace(temp("none/x")), "in a directory that is not there");
+	ok(strstr(err_text(), "/none/x: No such file") != NULL, "told by its name: %s", err_text());
 	file_abandon(NULL);
 	f = file_replace(path);
 	file_print(f, "half");

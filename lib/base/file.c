@@ -541,7 +541,7 @@ file_replace(const char *name)
 	temp = mem_text("%s.tmp", path);
 	fd = open_fd(temp, O_WRONLY | O_CREAT | O_TRUNC);
 	if (fd < 0) {
-		fail(temp);
+		fail(errno == ENOENT ? name : temp); /* without the directory neither can be */
 		free(path);
 		free(temp);
 		return NULL;
