@@ -191,12 +191,12 @@ perl hold.pl "$port" 1000 0 >held &
 holder=$!
 until_true "a thousand who say nothing" grep -q held held
 until_true "do not keep others out for long" served_still
-kill $holder
+kill $holder 2>/dev/null
 perl hold.pl "$port" 40 1 >held &
 holder=$!
 until_true "forty who do not listen" grep -q held held
 is "$(get /figures)" 200 "do not keep others out"
-kill $holder
+kill $holder 2>/dev/null
 # slow.pl PORT: a byte of a request each second, on all connections that there may be, until cut off
 cat >slow.pl <<'END'
 use IO::Socket::INET;
@@ -268,7 +268,7 @@ until_true "and is at work, while a thousand hold the server" \
 	sh -c '[ "$(wc -l <work/loss.csv)" -gt 150 ]'
 kill -KILL $trainer
 wait $trainer 2>/dev/null
-kill $holder
+kill $holder 2>/dev/null
 kill $client
 until_true "the server is there again" served_still
 hear
