@@ -359,8 +359,8 @@ long_life(void)
 {
 	struct param *p = make(ROUTER_COSINE, ACT_GELU);
 	struct rng r = rng_at(3, RNG_TEST, 0, 0);
-	long born = 0, died = 0, refused = 0;
-	bool finite = true, fits = true;
+	long born = 0, died = 0, refused = 0, before = 0;
+	bool finite = true, fits = true, enough = true;
 
 	for (int i = 0; i < 4000; i++) {
 		const int l = (int)rng_below(&r, 2), e = (int)rng_below(&r, SLOTS);
@@ -372,6 +372,9 @@ long_life(void)
 		if (i % 10 == 0)
 			pool_part(p, 0.9999);
 		fits &= p->layer[l].route.rows == shape_extent(&p->shape, l);
+		enough &= small_candidates(&p->layer[l]) >= p->shape.top_k;
+		if (i == 400)
+			before = resident();
 		if (i % 400 == 0) {
 			struct net *n = pass(p, true);
 			for (long t = 0; t < TOKENS; t++)
@@ -385,6 +388,10 @@ long_life(void)
 		"births less deaths are the growth");
 	is_long(p->next_id, 2 * FOUNDERS + born, "no number twice");
 	ok(fits, "the router always fits");
+	ok(enough, "a token always has enough to choose from");
+	/* of 12 KiB each: all that were born would take more than 7 MiB */
+	ok(!before || resident() - before < 18 * 12 + 1000, "they do not pile up: %ld KiB",
+	   before ? resident() - before : 0);
 	ok(finite, "and the model computes");
 	beside_reference(p);
 	param_free(p);

@@ -9,6 +9,7 @@
 #include "base/task.h"
 #include "model/ref.h"
 #include "pool/pool.h"
+#include "small.h"
 #include "tap.h"
 #include "temp.h"
 #include "train/state.h"
@@ -132,17 +133,6 @@ note(void *arg, const char *name, double error, double tolerance, bool pass)
 			error);
 }
 
-/* Experts that a token can choose from: twins are one. */
-static int
-candidates(const struct layer *l)
-{
-	int n = 0;
-
-	for (int e = 0; e < l->experts; e++)
-		n += l->expert[e] && l->expert[e]->twin < e;
-	return n;
-}
-
 static void
 sound(struct life *f, const char *fmt, ...)
 {
@@ -158,7 +148,7 @@ sound(struct life *f, const char *fmt, ...)
 	bad = ref_check_param(f->param, &h, 2, 5, (uint64_t)f->step, note, &gradients);
 	is_long(bad, 0, "step %ld: %s: %ld kinds of gradients", f->step, what, gradients);
 	for (int l = 0; l < f->param->shape.layers; l++)
-		ok(candidates(&f->param->layer[l]) >= f->param->shape.top_k,
+		ok(small_candidates(&f->param->layer[l]) >= f->param->shape.top_k,
 		   "step %ld: %s: layer %d has enough", f->step, what, l);
 }
 

@@ -53,6 +53,17 @@ small_fill(struct param *p, struct rng *r)
 	param_each(p, small_fill_tensor, r);
 }
 
+/* Whom a token can choose from: twins are one. */
+static __attribute__((unused)) int
+small_candidates(const struct layer *l)
+{
+	int n = 0;
+
+	for (int e = 0; e < l->experts; e++)
+		n += l->expert[e] && l->expert[e]->twin < e;
+	return n;
+}
+
 /* n tokens, and those that should follow each. */
 static __attribute__((unused)) void
 small_tokens(struct rng *r, int vocab, long n, int32_t *in, int32_t *out)
