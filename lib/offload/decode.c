@@ -217,16 +217,20 @@ guess_input(struct decode *d, int layer)
 		d->input[i] = from[i] != 0 ? d->x[i] / from[i] * to[i] : 0;
 }
 
-/* Those leaves of an expert that are absent and may be needed; x NULL: its input is not known. */
+/*
+ * Those leaves of an expert that are absent and may be needed, until there are as many as there is
+ * time for; x NULL: its input is not known.
+ */
 static int
 list_leaves(struct decode *d, int n, int layer, const struct predict_guess *g, const float *x,
 	    double norm)
 {
 	const struct store_expert *e = &d->store->expert[layer][(long)g->item - d->first[layer]];
+	const int most = slots_time(d->slots);
 
 	if (!slots_hopeful(d->slots, g->chance))
 		return n;
-	for (int leaf = e->first; leaf < e->first + e->n; leaf++) {
+	for (int leaf = e->first; leaf < e->first + e->n && (n < most || !x); leaf++) {
 		if (slots_there(d->slots, leaf) || (x && inactive(d, leaf, x, norm)))
 			continue;
 		d->hope[n] = g->chance;

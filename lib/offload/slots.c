@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/tick.h"
 #include "offload/fetch.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -253,17 +254,30 @@ begin(struct slots *p, int i)
 }
 
 /*
+ * As many guesses as end before the next leaves are needed, the first of them after the time of a
+ * few, delay nobody.  The disk has no time for more: those that are right would save nothing then,
+ * for what is needed keeps it busy, and the others would be waited for.  One is read all the same,
+ * to learn how likely such are right.
+ */
+int
+slots_time(const struct slots *p)
+{
+	const double n = p->window / p->service - 2;
+
+	if (p->idle || p->window <= 0 || !(n < p->store->leaves))
+		return p->store->leaves;
+	return n > 1 ? (int)ceil(n) : 1;
+}
+
+/*
  * A guess with the chance c saves c reads that would be waited for, and costs those of what gives
- * way to it, when that is needed; and, if it is in vain, a read that others wait for.  As many as
- * end before the next leaves are needed, the first of them after the time of a few, delay nobody:
- * what they cost is the work of reading them, a quarter of a read.  Where nobody knows how likely a
- * leaf is needed, that is half a read.
+ * way to it, when that is needed; and, if it is in vain, the work of reading it, a quarter of a
+ * read.  Where nobody knows how likely a leaf is needed, that is half a read.
  */
 static bool
 pays(struct slots *p, float chance)
 {
-	const double room = p->service > 0 ? p->window / p->service - 2 : 0;
-	const float c = likely(p, chance), vain = p->idle ? 0 : p->begun < room ? .25F : 1;
+	const float c = likely(p, chance), vain = p->idle ? 0 : .25F;
 	float lost = 0;
 
 	if (p->first[SPARE] < 0) {
@@ -291,7 +305,7 @@ static int
 next_guess(struct slots *p)
 {
 	/* A guess being read cannot give way: enough must remain for what is needed. */
-	while (p->wished < p->wishes && p->guessing < p->n - p->need) {
+	while (p->wished < p->wishes && p->guessing < p->n - p->need && p->begun < slots_time(p)) {
 		const int leaf = p->wish[p->wished];
 		const float c = p->hope[p->wished++];
 		int i;

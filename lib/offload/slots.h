@@ -60,13 +60,15 @@ void slots_give(struct slots *p, int n, const int *leaf);
  *
  *   c > (1 - c) v + w
  *
- * v is 1/4 as long as such reads fit into the time that the disk used to have between the last leaf
- * that was needed and the next, then 1 (0 in slots_idle); w the chance that what gives way is
- * needed at its layer's next turn, 1/2 before slots_worth, 0 for nothing.  c and w become what has
- * proven true of leaves read ahead before, whose chances were near: one that is absent may be less
- * likely than another.
+ * v is 1/4 (0 in slots_idle); w the chance that what gives way is needed at its layer's next turn,
+ * 1/2 before slots_worth, 0 for nothing.  c and w become what has proven true of leaves read ahead
+ * before, whose chances were near: one that is absent may be less likely than another.  No more are
+ * read than slots_time.
  */
 void slots_ahead(struct slots *p, int n, const int *leaf, const float *chance);
+/* As many as fit into the time that the disk used to have between what is needed and the next; 1
+ * at least. */
+int slots_time(const struct slots *p);
 /* May any leaf with this chance be read? */
 bool slots_hopeful(const struct slots *p, float chance);
 /* Nothing is needed until then: read what was named; returns when it is there, or it is time. */
