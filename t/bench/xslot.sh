@@ -23,7 +23,7 @@ rounds=${BENCH_ROUNDS:-3}
 export LC_ALL B
 T=$(mktemp -d "${TMPDIR:-/tmp}/moe-bench.XXXXXX")
 group=/sys/fs/cgroup/memory/moe-bench.$$
-trap 'rmdir $group 2>/dev/null; rm -rf "$T"' EXIT
+trap 'rmdir $group 2>/dev/null || :; rm -rf "$T"' EXIT
 trap 'exit 1' HUP INT TERM
 tokens=300 readers=32
 
