@@ -151,7 +151,7 @@ static void
 count_uses(struct chance_layer *l, const uint32_t *item, long k)
 {
 	l->turns++;
-	l->uses += (float)k;
+	l->uses += (double)k;
 	for (int m = 0; m < CHANCE_MEMORIES; m++) {
 		fade(l->n, l->memory[m], keep[m]);
 		for (long i = 0; i < k; i++)
@@ -272,7 +272,7 @@ turn(struct chance_layer *l, float *w, const uint32_t *item, long k, float *erro
 	count_pairs(l, item, k);
 	count_uses(l, item, k);
 	/* The mean use of an expert of the layer, kept from 0 and 1. */
-	base = (l->uses + .5F) / (l->turns * (float)l->n + 1);
+	base = (float)((l->uses + .5) / (l->turns * (double)l->n + 1));
 	from = odds(base);
 	for (int m = 0; m < CHANCE_MEMORIES; m++)
 		frequency(l->n, l->x[CHANCE_FREQUENT + m], l->memory[m], (1 - mixed) / l->weight[m],

@@ -21,11 +21,11 @@ enum {
 	CHANCE_FEATURES
 };
 
-/* What is remembered of a layer; all floats at first 0 except as said. */
+/* What is remembered of a layer; all numbers at first 0 except as said. */
 struct chance_layer {
 	long first, n;			/* its items */
-	float turns;			/* so far */
-	float uses;			/* of all experts in them */
+	double turns;			/* so far */
+	double uses;			/* of all experts in them */
 	float weight[CHANCE_MEMORIES];	/* of all turns, as each memory keeps them */
 	float *memory[CHANCE_MEMORIES]; /* [n] each: of the turns with the expert */
 	float *since;	    /* [n] turns since the last use, at most and at first CHANCE_LONGEST */

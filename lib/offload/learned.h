@@ -32,7 +32,7 @@
  */
 struct learned;
 
-/* room: of the pool for all layers, or with `global` false of each layer's. */
+/* room: of the pool for all layers, or with `global` false of each layer's; the caller keeps it. */
 struct learned *learned_new(const struct access_trace *t, const long *room, bool global);
 void learned_free(struct learned *v); /* NULL is harmless */
 
