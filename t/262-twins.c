@@ -65,8 +65,10 @@ kill(struct param *p, int layer, int slot)
 static struct net *
 pass(struct param *p, bool back)
 {
-	const struct net_how how = {
-		.temperature = 0.5f, .aux = {0.3f, 0.02f, 0.1f}, .scale = 1, .back = back};
+	const struct net_how how = {.temperature = 0.5f,
+				    .aux = {.balance = 0.3f, .z = 0.02f, .entropy = 0.1f},
+				    .scale = 1,
+				    .back = back};
 	struct net *n = net_new(p, BATCH, SEQ, true);
 	struct net_loss loss;
 
@@ -211,7 +213,9 @@ refusals(void)
 static double
 loss_at(struct ref *r, double *w, double at)
 {
-	const struct net_how how = {.temperature = 0.5f, .aux = {0.3f, 0.02f, 0.1f}, .scale = 1};
+	const struct net_how how = {.temperature = 0.5f,
+				    .aux = {.balance = 0.3f, .z = 0.02f, .entropy = 0.1f},
+				    .scale = 1};
 	const double was = *w;
 
 	*w = at;
@@ -224,7 +228,9 @@ loss_at(struct ref *r, double *w, double at)
 static void
 beside_reference(struct param *p)
 {
-	const struct net_how how = {.temperature = 0.5f, .aux = {0.3f, 0.02f, 0.1f}, .scale = 1};
+	const struct net_how how = {.temperature = 0.5f,
+				    .aux = {.balance = 0.3f, .z = 0.02f, .entropy = 0.1f},
+				    .scale = 1};
 	struct rng r = rng_at(9, RNG_TEST, 0, 0);
 	struct net *n = pass(p, true);
 	struct ref *ref = ref_new(p, TOKENS);

@@ -57,7 +57,7 @@ static struct net_how
 how_of(bool back)
 {
 	return (struct net_how){.temperature = 0.8f,
-				.aux = {0.3f, 0.02f, 0.1f},
+				.aux = {.balance = 0.3f, .z = 0.02f, .entropy = 0.1f},
 				.seed = 5,
 				.scale = 1,
 				.back = back};

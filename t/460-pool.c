@@ -516,8 +516,11 @@ static void
 gradients(void)
 {
 	static const char *const name[] = {"linear", "mlp", "cosine", "random"};
-	const struct net_how how = {
-		.temperature = 0.7f, .aux = {0.3f, 0.02f, 0.1f}, .seed = 7, .step = 3, .scale = 1};
+	const struct net_how how = {.temperature = 0.7f,
+				    .aux = {.balance = 0.3f, .z = 0.02f, .entropy = 0.1f},
+				    .seed = 7,
+				    .step = 3,
+				    .scale = 1};
 
 	for (int r = ROUTER_LINEAR; r <= ROUTER_RANDOM; r++) {
 		struct shape s = holes((enum router)r, ACT_SWIGLU);

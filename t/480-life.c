@@ -27,7 +27,7 @@ struct life {
 	int32_t in[TOKENS], out[TOKENS];
 };
 
-static void
+static __attribute__((noreturn)) void
 quit(void)
 {
 	fprintf(stderr, "# %s\n", err_text());
