@@ -49,11 +49,15 @@ kern_choose(const char *name)
 	return err_set("unknown kernels \"%s\" (expected avx512, avx2 or portable)", name);
 }
 
-/* Keys twice (transposed and not), values, two blocks of queries, two of scores: see attn_back. */
+/* Of attn, attn_one and attn_back, whose lanes are 32 at most. */
 long
 kern_attn_scratch(const struct kern_attn *s, bool back)
 {
-	const long T = (s->seq + 31) / 32 * 32, d = (s->dim + 31) / 32 * 32, block = 56;
+	const long T = s->seq, d = s->dim, group = s->heads / s->kv_heads, lanes = 32;
+	const long wide = (d + lanes - 1) / lanes * lanes, rows = 64;
+	const long fore = 2 * T * d + lanes * (T + 2 * d), one = lanes * (d + 1) + T * (wide + 1);
 
-	return back ? 3 * T * d + 2 * block * d + 2 * block * (T + 16) : 2 * T * d + 14 * (T + 16);
+	if (back)
+		return T * group * (3 * d + 2) + lanes * (4 * d + wide + 2 * rows + 2);
+	return fore > one ? fore : one;
 }

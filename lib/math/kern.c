@@ -122,21 +122,30 @@ TILES(half_col, true, true)
 typedef void tile_fn(long k, const float *a, long lda, const float *p, long ldp, float *c, long ldc,
 		     long n, bool add);
 /* By whether A is stored by columns, and by whether half a panel is enough. */
-static tile_fn *const tiles[2][2][MR] = {{{TABLE(row)}, {TABLE(half_row)}},
-					 {{TABLE(col)}, {TABLE(half_col)}}};
+static tile_fn *const of_rows[2][2][MR] = {{{TABLE(row)}, {TABLE(half_row)}},
+					   {{TABLE(col)}, {TABLE(half_col)}}};
 
-/* All rows against one panel; row i of A, i a multiple of MR, starts at A + i step. */
+/* Rows of a tile where m are cut as evenly as can be: few in the last would wait for each other. */
+ALWAYS long
+height(long m)
+{
+	const long tiles = (m + MR - 1) / MR;
+
+	return tiles > 1 ? (m + tiles - 1) / tiles : m;
+}
+
+/* All rows against one panel; row i of A, i a multiple of height(m), starts at A + i step. */
 static void
 strip(bool col, long m, long k, const float *a, long lda, long step, const float *p, long ldp,
       float *c, long ldc, long n, bool add)
 {
-	tile_fn *const *f = tiles[col][n <= VL];
-	long i = 0;
+	tile_fn *const *f = of_rows[col][n <= VL];
+	const long h = height(m);
 
-	for (; i + MR <= m; i += MR)
-		f[MR - 1](k, a + i * step, lda, p, ldp, c + i * ldc, ldc, n, add);
-	if (i < m)
-		f[(m - 1) % MR](k, a + i * step, lda, p, ldp, c + i * ldc, ldc, n, add);
+	for (long i = 0; i < m; i += h) {
+		const long rows = m - i < h ? m - i : h;
+		f[rows - 1](k, a + i * step, lda, p, ldp, c + i * ldc, ldc, n, add);
+	}
 }
 
 /* P[k, NR] = B[k, n], zeros beside it. */
@@ -157,33 +166,38 @@ pack_rows(long k, long n, const float *b, long ldb, float *p)
 	}
 }
 
+/* B[n, m] = A[m, n]^T */
+static void
+turn(long m, long n, const float *a, long lda, float *b, long ldb)
+{
+	long i = 0, j = 0;
+
+	for (; i + VL <= m; i += VL)
+		for (j = 0; j + 4 <= n; j += 4)
+			v_turn(a + i * lda + j, lda, b + j * ldb + i, ldb);
+	for (long r = 0; r < m; r++)
+		for (long c = r < i ? j : 0; c < n; c++)
+			b[c * ldb + r] = a[r * lda + c];
+}
+
 /* P[k, NR] = B[n, k]^T, zeros beside it. */
 static void
 pack_cols(long k, long n, const float *b, long ldb, float *p)
 {
-	long j = 0;
-
-	if (n >= NR)
-		for (; j + 4 <= k; j += 4) {
-			v_turn(b + j, ldb, p + j * NR, NR);
-			v_turn(b + j + VL * ldb, ldb, p + j * NR + VL, NR);
-		}
-	else
+	if (n < NR)
 		memset(p, 0, (size_t)(k * NR) * sizeof *p);
-	if (n > NR)
-		n = NR;
-	for (long i = 0; i < n; i++)
-		for (long l = j; l < k; l++)
-			p[l * NR + i] = b[i * ldb + l];
+	turn(n < NR ? n : NR, k, b, ldb, p, NR);
 }
 
-/* Strips of MR columns, one after another: P[m / MR][k][MR] = A[k, m]. */
+/* Strips of h = height(m) columns, one after another: P[m / h][k][h] = A[k, m]. */
 static void
 pack_strips(long m, long k, const float *a, long lda, float *p)
 {
-	for (long i = 0; i < m; i += MR) {
-		const vm in = v_first(m - i < MR ? m - i : MR);
-		for (long l = 0; l < k; l++, p += MR)
+	const long h = height(m);
+
+	for (long i = 0; i < m; i += h) {
+		const vm in = v_first(m - i < h ? m - i : h);
+		for (long l = 0; l < k; l++, p += h)
 			v_storem(p, v_loadm(a + l * lda + i, in), in);
 	}
 }
@@ -239,7 +253,7 @@ product(enum layout kind, long m, long n, long k, const float *a, long lda, cons
 			/* a row to a page: seldom read is better than often */
 			if (kind == TN && rows > FEW && n > NR && lda >= 1024) {
 				pack_strips(rows, depth, ai, lda, strips);
-				ai = strips, ld = MR, step = depth;
+				ai = strips, ld = height(rows), step = depth;
 			}
 			block(kind, rows, n, depth, ai, ld, step, bl, ldb, c + i * ldc, ldc,
 			      add || l > 0);
@@ -613,16 +627,16 @@ act_back(enum kern_act kind, long n, const float *gate, const float *up, const f
 	__builtin_unreachable();
 }
 
-/* x[0..n) = e^(scale x - shift), zeros up to limit; the sum in lane order is returned. */
+/* x = e^(scale x - shift); the sum in lane order is returned. */
 ALWAYS float
-exp_row(long n, long limit, float scale, float shift, float *x)
+exp_row(long n, float scale, float shift, float *x)
 {
 	const vf a = v_set(scale), b = v_set(-shift);
 	vf sum = v_set(0);
 
-	for (long i = 0; i < limit; i += VL) {
-		vm in = v_first(limit - i);
-		vf e = v_keep(v_exp_low(v_fma(v_loadm(x + i, in), a, b)), v_first(n - i));
+	for (long i = 0; i < n; i += VL) {
+		vm in = v_first(n - i);
+		vf e = v_keep(v_exp_low(v_fma(v_loadm(x + i, in), a, b)), in);
 		sum = sum + e;
 		v_storem(x + i, e, in);
 	}
@@ -650,7 +664,7 @@ max_row(long n, const float *x)
 static float
 softmax(long n, float *x)
 {
-	float top = max_row(n, x), sum = exp_row(n, n, 1, top, x);
+	float top = max_row(n, x), sum = exp_row(n, 1, top, x);
 
 	scale(n, 1 / sum, x, x);
 	return top + logf(sum);
@@ -864,75 +878,126 @@ adamw(long n, const struct kern_adamw *o, float *w, const float *g, float *m, fl
 	}
 }
 
-/* ---- attention ---- */
-
-enum { QB = 4 * MR }; /* queries per block on the way back */
-
 /*
- * S[m, 0..n) = Q K^T for m queries, the panels of K packed one after another; P = softmax over the
- * keys that each query sees: query i (0-based in the block) sees `first + i + 1` of them.
+ * ---- attention ----
+ *
+ * Forward a lane is a query, on the way back a key: sums over the others are made in their order
+ * and never across lanes.  What is read many times is copied first, rows without gaps.
  */
+
+enum { ROWS = 64 }; /* queries at a time on the way back */
+
+static const float LOG2E = 1.44269504f;
+
+/* Y[n, m] = X[n, m] */
 static void
-scores(long m, long n, int dim, const float *q, long ld, const float *kp, float *s, long lds)
+copy(long n, long m, const float *x, long ldx, float *y, long ldy)
 {
-	for (long j = 0; j < n; j += NR)
-		strip(false, m, dim, q, ld, ld, kp + j * dim, NR, s + j, lds, NR, false);
+	const long whole = m / VL * VL;
+	const vm rest = v_first(m - whole);
+
+	for (; n > 0; n--, x += ldx, y += ldy) {
+		for (long i = 0; i < whole; i += VL)
+			v_store(y + i, v_load(x + i));
+		if (whole < m)
+			v_storem(y + whole, v_loadm(x + whole, rest), rest);
+	}
 }
 
-static void
-pack_keys(long n, int dim, const float *k, long ld, float *p)
+/* x where the lane has seen key i: it is the query `first` + lane. */
+ALWAYS vf
+seen(long i, long first, vf x, vf otherwise)
 {
-	for (long j = 0; j < n; j += NR)
-		pack_cols(dim, n - j, k + j * ld, ld, p + j * dim);
+	return i > first ? v_pick(v_first(i - first), otherwise, x) : x;
 }
 
-/* The panels of V (n rows, dim columns): panel c holds columns [c NR, c NR + NR). */
-static void
-pack_values(long n, int dim, const float *v, long ld, float *p)
+/* The largest of S[n, NR] by query; the first is t. */
+ALWAYS void
+tops(long n, long t, const float *s, vf *top)
 {
-	for (long c = 0; c < dim; c += NR)
-		pack_rows(n, dim - c, v + c, ld, p + c * n);
+	const vf low = v_set(-INFINITY);
+	vf even[2] = {low, low}, odd[2] = {low, low};
+	long j = 0;
+
+	for (; j < t; j += 2, s += 2 * NR) /* a multiple of NR */
+		for (int i = 0; i < 2; i++) {
+			even[i] = v_max(v_load(s + i * VL), even[i]);
+			odd[i] = v_max(v_load(s + NR + i * VL), odd[i]);
+		}
+	for (; j < n; j++, s += NR)
+		for (int i = 0; i < 2; i++)
+			even[i] = v_max(seen(j, t + i * VL, v_load(s + i * VL), low), even[i]);
+	for (int i = 0; i < 2; i++)
+		top[i] = v_max(even[i], odd[i]);
 }
 
-/* Y[m, dim] (+)= S[m, n] * the packed values, of which there are `rows` rows. */
+/* S[n, NR] = e^(f (S - top)); the queries' lse and 1 / sum. */
 static void
-weigh(bool col, long m, long n, int dim, const float *s, long lds, const float *vp, long rows,
-      float *y, long ldy, bool add)
+weights(long n, long t, float f, float *s, float *lse, float *part)
 {
-	for (long c = 0; c < dim; c += NR)
-		strip(col, m, n, s, lds, col ? 1 : lds, vp + c * rows, NR, y + c, ldy,
-		      dim - c < NR ? dim - c : NR, add);
-}
+	const vf by = v_set(f * LOG2E), zero = v_set(0);
+	vf top[2], shift[2], sum[2] = {zero, zero};
 
-/* One row of scores into probabilities; the log of the normaliser. */
-static float
-attend_row(long n, long limit, float factor, float *s)
-{
-	float top = max_row(n, s) * factor, sum = exp_row(n, limit, factor, top, s);
-
-	scale(n, 1 / sum, s, s);
-	return top + logf(sum);
+	tops(n, t, s, top);
+	for (int i = 0; i < 2; i++)
+		shift[i] = zero - top[i] * by;
+	for (long j = 0; j < n; j++, s += NR)
+		for (int i = 0; i < 2; i++) {
+			const vf e = v_exp2_low(v_fma(v_load(s + i * VL), by, shift[i]));
+			const vf p = seen(j, t + i * VL, e, zero);
+			sum[i] = sum[i] + p;
+			v_store(s + i * VL, p);
+		}
+	for (int i = 0; i < 2; i++) {
+		v_store(lse + i * VL, top[i] * v_set(f));
+		v_store(part + i * VL, sum[i]);
+	}
+	for (int i = 0; i < NR; i++) {
+		lse[i] += logf(part[i]);
+		part[i] = 1 / part[i];
+	}
 }
 
 static void
 attn(const struct kern_attn *a, int kv, const float *q, const float *k, const float *v, long ldy,
      float *y, float *lse, float *scratch)
 {
-	const long T = a->seq, lds = round_up(T, NR) + VL;
+	const long T = a->seq;
 	const int d = a->dim, group = a->heads / a->kv_heads;
-	const float factor = 1 / sqrtf((float)d);
-	float *kp = scratch, *vp = kp + round_up(T, NR) * d, *s = vp + T * round_up(d, NR);
+	float *kc = scratch, *vc = kc + T * d, *s = vc + T * d, *qt = s + T * NR, *yt = qt + d * NR;
+	float logs[NR], part[NR];
 
-	pack_keys(T, d, k + kv * d, a->ld, kp);
-	pack_values(T, d, v + kv * d, a->ld, vp);
+	copy(T, d, k + kv * d, a->ld, kc, d);
+	copy(T, d, v + kv * d, a->ld, vc, d);
 	for (int h = kv * group; h < (kv + 1) * group; h++)
-		for (long t = 0; t < T; t += MR) {
-			long m = T - t < MR ? T - t : MR, n = t + m;
-			scores(m, n, d, q + t * a->ld + h * d, a->ld, kp, s, lds);
-			for (long i = 0; i < m; i++)
-				lse[h * T + t + i] = attend_row(t + i + 1, n, factor, s + i * lds);
-			weigh(false, m, n, d, s, lds, vp, T, y + t * ldy + h * d, ldy, false);
+		for (long t = 0; t < T; t += NR) {
+			const long m = T - t < NR ? T - t : NR, n = t + m;
+			pack_cols(d, m, q + t * a->ld + h * d, a->ld, qt);
+			strip(false, n, d, kc, d, d, qt, NR, s, NR, NR, false);
+			weights(n, t, 1 / sqrtf((float)d), s, logs, part);
+			memcpy(lse + h * T + t, logs, (size_t)m * sizeof *lse);
+			strip(true, d, n, vc, d, 1, s, NR, yt, NR, NR, false);
+			for (long i = 0; i < d * NR; i += VL)
+				v_store(yt + i, v_load(yt + i) * v_load(part + i % NR));
+			turn(d, m, yt, NR, y + t * ldy + h * d, ldy);
 		}
+}
+
+/* The panels of B (n rows, dim columns): panel c holds columns [c NR, c NR + NR). */
+static void
+pack_panels(long n, int dim, const float *b, long ld, float *p)
+{
+	for (long c = 0; c < dim; c += NR)
+		pack_rows(n, dim - c, b + c, ld, p + c * n);
+}
+
+/* Y[m, dim] (+)= S[m, n] * the panels of n rows; the rows of S are NR apart. */
+static void
+weigh(long m, long n, int dim, const float *s, const float *panels, float *y, long ldy, bool add)
+{
+	for (long c = 0; c < dim; c += NR)
+		strip(false, m, n, s, NR, NR, panels + c * n, NR, y + c, ldy,
+		      dim - c < NR ? dim - c : NR, add);
 }
 
 static void
@@ -940,69 +1005,128 @@ attn_one(const struct kern_attn *a, int head, long n, const float *q, const floa
 	 const float *v, float *y, float *scratch)
 {
 	const int d = a->dim, kv = head / (a->heads / a->kv_heads);
-	float *kp = scratch, *vp = kp + round_up(n, NR) * d, *s = vp + n * round_up(d, NR);
+	const float by = 1 / sqrtf((float)d) * LOG2E;
+	float *panel = scratch, *vp = panel + d * NR, *s = vp + n * round_up(d, NR), sum = 0;
 
-	pack_keys(n, d, k + kv * d, ldk, kp);
-	pack_values(n, d, v + kv * d, ldk, vp);
-	scores(1, n, d, q + head * d, 0, kp, s, 0);
-	attend_row(n, n, 1 / sqrtf((float)d), s);
-	weigh(false, 1, n, d, s, 0, vp, n, y + head * d, 0, false);
+	for (long j = 0; j < n; j += NR) {
+		pack_cols(d, n - j, k + j * ldk + kv * d, ldk, panel);
+		strip(false, 1, d, q + head * d, 0, 0, panel, NR, s + j, 0, NR, false);
+	}
+	const vf shift = v_set(0 - max_row(n, s) * by);
+	for (long j = 0; j < n; j += VL)
+		v_store(s + j, v_exp2_low(v_fma(v_load(s + j), v_set(by), shift)));
+	for (long j = 0; j < n; j++)
+		sum += s[j];
+	pack_panels(n, d, v + kv * d, ldk, vp);
+	weigh(1, n, d, s, vp, y + head * d, 0, false);
+	scale(d, 1 / sum, y + head * d, y + head * d);
+}
+
+/* What the way back reads of the heads that share keys and values: [T, heads of the group * d]. */
+struct queries {
+	long ld;
+	float *q, *dy, *dq;
+	float *log2, *along; /* [group, T] lse to the base 2, <dY, Y> */
+};
+
+/* A block of NR keys from `first` on: its columns, and what becomes of its gradients. */
+struct keys {
+	long first, n;
+	float *k, *v, *dk, *dv; /* [d, NR] */
+	float *panels;		/* of the keys' rows */
+	float *p, *ds;		/* [ROWS, NR] */
+};
+
+/* P = e^(f P - lse) and D = f P (D - <dY, Y>) of m queries; the first has seen `before` keys. */
+static void
+slopes(long m, long before, float f, const float *log2, const float *along, float *p, float *ds)
+{
+	const vf by = v_set(f * LOG2E), factor = v_set(f);
+
+	for (long r = 0; r < m; r++, p += NR, ds += NR)
+		for (int i = 0; i < 2; i++) {
+			vf e = v_exp2_low(v_fma(v_load(p + i * VL), by, v_set(-log2[r])));
+			if (before + r + 1 < NR)
+				e = v_keep(e, v_first(before + r + 1 - i * VL));
+			v_store(p + i * VL, e);
+			v_store(ds + i * VL, e * factor * (v_load(ds + i * VL) - v_set(along[r])));
+		}
+}
+
+/* Queries [t, t + m) of head g of the group against a block of keys. */
+static void
+back_block(const struct kern_attn *a, const struct queries *b, const struct keys *s, int g, long t,
+	   long m)
+{
+	const int d = a->dim;
+	const long ld = b->ld, at = t * ld + g * d;
+	const float *q = b->q + at, *dy = b->dy + at;
+
+	strip(false, m, d, q, ld, ld, s->k, NR, s->p, NR, NR, false);
+	strip(false, m, d, dy, ld, ld, s->v, NR, s->ds, NR, NR, false);
+	slopes(m, t - s->first, 1 / sqrtf((float)d), b->log2 + g * a->seq + t,
+	       b->along + g * a->seq + t, s->p, s->ds);
+	strip(true, d, m, q, ld, 1, s->ds, NR, s->dk, NR, NR, true);
+	strip(true, d, m, dy, ld, 1, s->p, NR, s->dv, NR, NR, true);
+	weigh(m, s->n, d, s->ds, s->panels, b->dq + at, ld, s->first > 0);
+}
+
+static void
+take_queries(const struct kern_attn *a, int kv, const float *q, const float *lse, long ldy,
+	     const float *y, const float *dy, struct queries *b)
+{
+	const int d = a->dim, group = a->heads / a->kv_heads;
+	const long T = a->seq, from = kv * b->ld;
+
+	copy(T, b->ld, q + from, a->ld, b->q, b->ld);
+	copy(T, b->ld, dy + from, ldy, b->dy, b->ld);
+	for (int g = 0; g < group; g++)
+		for (long t = 0; t < T; t++) {
+			const long at = t * ldy + from + g * d;
+			b->log2[g * T + t] = lse[(kv * group + g) * T + t] * LOG2E;
+			b->along[g * T + t] = dot(d, dy + at, y + at);
+		}
 }
 
 /*
  * P = exp(S - lse);  dP = dY V^T;  dS = P * (dP - <dY, Y>) / sqrt(d);
- * dQ = dS K;  dK += dS^T Q;  dV += P^T dY; in blocks of QB queries, keys up to the block's last.
+ * dQ = dS K;  dK = dS^T Q;  dV = P^T dY; in blocks of ROWS queries and NR keys.
  */
 static void
 attn_back(const struct kern_attn *a, int kv, const float *q, const float *k, const float *v,
 	  const float *lse, long ldy, const float *y, const float *dy, float *dq, float *dk,
 	  float *dv, float *scratch)
 {
-	const long T = a->seq, Tp = round_up(T, NR), lds = Tp + VL, ld = a->ld;
 	const int d = a->dim, group = a->heads / a->kv_heads;
-	const long dp_ = round_up(d, NR);
-	const float factor = 1 / sqrtf((float)d);
-	float *kt = scratch, *vt = kt + Tp * d, *kp = vt + Tp * d, *qp = kp + T * dp_;
-	float *yp = qp + QB * dp_, *p = yp + QB * dp_, *ds = p + QB * lds;
+	const long T = a->seq, ld = a->ld, wide = group * d;
+	struct queries b = {.ld = wide, .q = scratch, .dy = b.q + T * wide};
+	struct keys s;
 
-	pack_keys(T, d, k + kv * d, ld, kt);
-	pack_keys(T, d, v + kv * d, ld, vt);
-	pack_values(T, d, k + kv * d, ld, kp);
-	for (int h = kv * group; h < (kv + 1) * group; h++)
-		for (long t = 0; t < T; t += QB) {
-			long m = T - t < QB ? T - t : QB, n = t + m;
-			for (long r = 0; r < m; r += MR) {
-				long mr = m - r < MR ? m - r : MR, nr = t + r + mr;
-				float *pr = p + r * lds, *dr = ds + r * lds;
-				scores(mr, nr, d, q + (t + r) * ld + h * d, ld, kt, pr, lds);
-				scores(mr, nr, d, dy + (t + r) * ldy + h * d, ldy, vt, dr, lds);
-				for (long i = 0; i < mr; i++) {
-					long at = t + r + i;
-					float *pi = pr + i * lds, *di = dr + i * lds;
-					float D =
-						dot(d, dy + at * ldy + h * d, y + at * ldy + h * d);
-					exp_row(at + 1, n, factor, lse[h * T + at], pi);
-					for (long j = 0; j < n; j += VL) {
-						vm in = v_first(at + 1 - j), all = v_first(n - j);
-						vf e = v_loadm(di + j, in) - v_set(D);
-						e = e * v_loadm(pi + j, in) * v_set(factor);
-						v_storem(di + j, v_keep(e, in), all);
-					}
-				}
-				weigh(false, mr, nr, d, dr, lds, kp, T, dq + (t + r) * ld + h * d,
-				      ld, false);
-			}
-			pack_values(m, d, q + t * ld + h * d, ld, qp);
-			pack_values(m, d, dy + t * ldy + h * d, ldy, yp);
-			/* keys [0, done) have a gradient already, [done, n) start one */
-			long done = h > kv * group ? n : t;
-			weigh(true, done, m, d, ds, lds, qp, m, dk + kv * d, ld, true);
-			weigh(true, done, m, d, p, lds, yp, m, dv + kv * d, ld, true);
-			weigh(true, n - done, m, d, ds + done, lds, qp, m, dk + done * ld + kv * d,
-			      ld, false);
-			weigh(true, n - done, m, d, p + done, lds, yp, m, dv + done * ld + kv * d,
-			      ld, false);
-		}
+	b.dq = b.dy + T * wide;
+	b.log2 = b.dq + T * wide;
+	b.along = b.log2 + T * group;
+	s.k = b.along + T * group;
+	s.v = s.k + d * NR;
+	s.dk = s.v + d * NR;
+	s.dv = s.dk + d * NR;
+	s.panels = s.dv + d * NR;
+	s.p = s.panels + NR * round_up(d, NR);
+	s.ds = s.p + ROWS * NR + 4 * VL; /* not at the same place of a page: see loads and stores */
+	take_queries(a, kv, q, lse, ldy, y, dy, &b);
+	for (long j = 0; j < T; j += NR) {
+		const long at = j * ld + kv * d;
+		s.first = j, s.n = T - j < NR ? T - j : NR;
+		pack_cols(d, s.n, k + at, ld, s.k);
+		pack_cols(d, s.n, v + at, ld, s.v);
+		pack_panels(s.n, d, k + at, ld, s.panels);
+		memset(s.dk, 0, (size_t)(2 * d * NR) * sizeof *s.dk);
+		for (int g = 0; g < group; g++)
+			for (long t = j; t < T; t += ROWS)
+				back_block(a, &b, &s, g, t, T - t < ROWS ? T - t : ROWS);
+		turn(d, s.n, s.dk, NR, dk + at, ld);
+		turn(d, s.n, s.dv, NR, dv + at, ld);
+	}
+	copy(T, wide, b.dq, wide, dq + kv * wide, ld);
 }
 
 /* ---- batch normalisation: a lane is a channel, so that sums have one order ---- */

@@ -282,7 +282,15 @@ v_exp2_low(vf x)
 ALWAYS vf
 v_exp2_low(vf x)
 {
-	return v_exp_low(x * v_set(0.693147181f));
+	const vf n = v_round(x), r = x - n;
+	vf p = v_set(1.5353362e-4f);
+	p = v_fma(p, r, v_set(1.3398875e-3f));
+	p = v_fma(p, r, v_set(9.61843692e-3f));
+	p = v_fma(p, r, v_set(5.55033237e-2f));
+	p = v_fma(p, r, v_set(2.40226477e-1f));
+	p = v_fma(p, r, v_set(6.93147182e-1f));
+	p = v_fma(p, r, v_set(1.0f));
+	return v_pick(v_lt(x, v_set(-126.0f)), v_set(0), v_scale2(p, n));
 }
 #endif
 
