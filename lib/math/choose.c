@@ -54,7 +54,7 @@ long
 kern_attn_scratch(const struct kern_attn *s, bool back)
 {
 	const long T = s->seq, d = s->dim, group = s->heads / s->kv_heads, lanes = 32;
-	const long wide = (d + lanes - 1) / lanes * lanes, rows = 64;
+	const long wide = (d + lanes - 1) / lanes * lanes, rows = 32;
 	const long fore = 2 * T * d + lanes * (T + 2 * d), one = lanes * (d + 1) + T * (wide + 1);
 
 	if (back)

@@ -885,7 +885,7 @@ adamw(long n, const struct kern_adamw *o, float *w, const float *g, float *m, fl
  * and never across lanes.  What is read many times is copied first, rows without gaps.
  */
 
-enum { ROWS = 64 }; /* queries at a time on the way back */
+enum { ROWS = 32 }; /* queries at a time on the way back */
 
 static const float LOG2E = 1.44269504f;
 

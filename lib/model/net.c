@@ -674,10 +674,11 @@ row_loss(const struct pass *p, long t, float *z)
 {
 	const int v = p->s->vocab, target = p->w->out[t];
 	const float at = z[target], scale = p->how->scale / (float)p->n;
-	float top = z[0], lse;
+	float top, lse;
+	int first;
 
-	for (int i = 1; i < v; i++)
-		top = z[i] > top ? z[i] : top;
+	kern->largest(v, 1, 1, z, &first);
+	top = z[first];
 	p->w->hit[t] = at == top;
 	lse = kern->softmax(v, z);
 	p->w->loss[t] = lse - at;
