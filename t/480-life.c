@@ -145,7 +145,7 @@ sound(struct life *f, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof what, fmt, ap);
 	va_end(ap);
-	bad = ref_check_param(f->param, &h, 2, 5, (uint64_t)f->step, note, &gradients);
+	bad = ref_check_param(f->param, &h, 4, 5, (uint64_t)f->step, note, &gradients);
 	is_long(bad, 0, "step %ld: %s: %ld kinds of gradients", f->step, what, gradients);
 	for (int l = 0; l < f->param->shape.layers; l++)
 		ok(small_candidates(&f->param->layer[l]) >= f->param->shape.top_k,
