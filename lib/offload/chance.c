@@ -35,10 +35,18 @@ ln(float x)
 							     z * (.21965708F + z * -.14021623F)))));
 }
 
+/*
+ * Of a frequency; an item that is listed twice in a turn would make it more than 1.  Here and below
+ * floats are compared as whole numbers, which compilers do for many at a time.
+ */
 static inline float
 odds(float p)
 {
-	return ln(p) - ln(1 - p);
+	static const union bits most = {1 - 0x1p-20F};
+	union bits q = {p};
+
+	q.i = q.i < most.i ? q.i : most.i;
+	return ln(q.f) - ln(1 - q.f);
 }
 
 /* e^x = 2^n e^r, |r| <= ln 2 / 2, for |x| < 80 */
@@ -52,7 +60,7 @@ exponential(float x)
 	return u.f * (1 + r * (1 + r * (.5F + r * (1.F / 6 + r * (1.F / 24 + r * (1.F / 120))))));
 }
 
-/* |z| up to 15, compared as whole numbers, which compilers do for many at a time. */
+/* |z| up to 15. */
 static inline float
 logistic(float z)
 {
