@@ -384,58 +384,78 @@ living(const char *router, const char *act, const char *escape)
 
 /* ---- every event of a pool ---- */
 
+static const struct {
+	const char *what;
+	struct policy_event v;
+} acts[] = {
+	{"nothing", {.kind = POLICY_KEEP, .slot = 0}},
+	{"a mutant",
+	 {.kind = POLICY_BIRTH,
+	  .slot = 4,
+	  .parent = 1,
+	  .sigma = 0.1,
+	  .origin = POLICY_MUTANT,
+	  .width = -1}},
+	{"a wider mutant",
+	 {.kind = POLICY_BIRTH,
+	  .slot = 5,
+	  .parent = 2,
+	  .sigma = 0,
+	  .origin = POLICY_MUTANT,
+	  .width = 17}},
+	{"one drawn anew",
+	 {.kind = POLICY_BIRTH,
+	  .slot = 6,
+	  .parent = -1,
+	  .sigma = NAN,
+	  .origin = POLICY_FRESH,
+	  .width = 5}},
+	{"the mean of its peers",
+	 {.kind = POLICY_BIRTH,
+	  .slot = 7,
+	  .parent = -1,
+	  .sigma = 0.1,
+	  .origin = POLICY_MEAN,
+	  .width = 10}},
+	{"a twin",
+	 {.kind = POLICY_BIRTH,
+	  .slot = 8,
+	  .parent = 3,
+	  .sigma = 0.1,
+	  .origin = POLICY_TWIN,
+	  .width = -1}},
+	{"a death", {.kind = POLICY_DEATH, .slot = 0}},
+	{"a move", {.kind = POLICY_MOVE, .slot = 5, .to_layer = 1, .to_slot = 6}},
+	{"a merge", {.kind = POLICY_MERGE, .slot = 4, .to_layer = 0, .to_slot = 7}},
+	{"a merge with the nearest", {.kind = POLICY_MERGE, .slot = 1, .to_slot = -1}},
+	{"frost", {.kind = POLICY_FREEZE, .slot = 2}},
+	{"a twin's death", {.kind = POLICY_DEATH, .slot = 3}},
+	{"a thaw", {.kind = POLICY_THAW, .slot = 2}},
+	{"another domain", {.kind = POLICY_SHIFT, .slot = -1}},
+};
+
+/* The act at this step, in layer 0: of it what its kind tells. */
+static struct policy_event
+event(long step, const struct policy_event *a)
+{
+	struct policy_event v = policy_event(step, 0, a->slot, a->kind, "test");
+
+	if (a->kind == POLICY_BIRTH) {
+		v.parent = a->parent;
+		v.sigma = a->sigma;
+		v.origin = a->origin;
+		v.width = a->width;
+	}
+	if (a->kind == POLICY_MOVE || (a->kind == POLICY_MERGE && a->to_slot >= 0)) {
+		v.to_layer = a->to_layer;
+		v.to_slot = a->to_slot;
+	}
+	return v;
+}
+
 static void
 script(const char *router)
 {
-	static const struct {
-		const char *what;
-		struct policy_event v;
-	} act[] = {
-		{"nothing", {.kind = POLICY_KEEP, .slot = 0}},
-		{"a mutant",
-		 {.kind = POLICY_BIRTH,
-		  .slot = 4,
-		  .parent = 1,
-		  .sigma = 0.1,
-		  .origin = POLICY_MUTANT,
-		  .width = -1}},
-		{"a wider mutant",
-		 {.kind = POLICY_BIRTH,
-		  .slot = 5,
-		  .parent = 2,
-		  .sigma = 0,
-		  .origin = POLICY_MUTANT,
-		  .width = 17}},
-		{"one drawn anew",
-		 {.kind = POLICY_BIRTH,
-		  .slot = 6,
-		  .parent = -1,
-		  .sigma = NAN,
-		  .origin = POLICY_FRESH,
-		  .width = 5}},
-		{"the mean of its peers",
-		 {.kind = POLICY_BIRTH,
-		  .slot = 7,
-		  .parent = -1,
-		  .sigma = 0.1,
-		  .origin = POLICY_MEAN,
-		  .width = 10}},
-		{"a twin",
-		 {.kind = POLICY_BIRTH,
-		  .slot = 8,
-		  .parent = 3,
-		  .sigma = 0.1,
-		  .origin = POLICY_TWIN,
-		  .width = -1}},
-		{"a death", {.kind = POLICY_DEATH, .slot = 0}},
-		{"a move", {.kind = POLICY_MOVE, .slot = 5, .to_layer = 1, .to_slot = 6}},
-		{"a merge", {.kind = POLICY_MERGE, .slot = 4, .to_layer = 0, .to_slot = 7}},
-		{"a merge with the nearest", {.kind = POLICY_MERGE, .slot = 1, .to_slot = -1}},
-		{"frost", {.kind = POLICY_FREEZE, .slot = 2}},
-		{"a twin's death", {.kind = POLICY_DEATH, .slot = 3}},
-		{"a thaw", {.kind = POLICY_THAW, .slot = 2}},
-		{"another domain", {.kind = POLICY_SHIFT, .slot = -1}},
-	};
 	struct life f;
 	char recipe[512];
 
@@ -445,26 +465,15 @@ script(const char *router)
 		 "%s\n",
 		 router);
 	begin(&f, recipe);
-	for (size_t i = 0; i < sizeof act / sizeof *act; i++) {
-		const struct policy_event *a = &act[i].v;
+	for (size_t i = 0; i < sizeof acts / sizeof *acts; i++) {
 		struct policy_events e = {0};
-		struct policy_event v = policy_event(f.step, 0, a->slot, a->kind, "test");
-		if (a->kind == POLICY_BIRTH) {
-			v.parent = a->parent;
-			v.sigma = a->sigma;
-			v.origin = a->origin;
-			v.width = a->width;
-		}
-		if (a->kind == POLICY_MOVE || (a->kind == POLICY_MERGE && a->to_slot >= 0)) {
-			v.to_layer = a->to_layer;
-			v.to_slot = a->to_slot;
-		}
+		const struct policy_event v = event(f.step, &acts[i].v);
 		learn(&f);
 		policy_events_add(&e, &v);
-		if (!is_long(pool_apply(f.param, &e, 7), 0, "%s router: %s", router, act[i].what))
+		if (!is_long(pool_apply(f.param, &e, 7), 0, "%s router: %s", router, acts[i].what))
 			quit();
 		policy_events_free(&e);
-		sound(&f, "%s router, %s", router, act[i].what);
+		sound(&f, "%s router, %s", router, acts[i].what);
 	}
 	resume(&f);
 	end(&f);

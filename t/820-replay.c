@@ -59,6 +59,11 @@ test_read(void)
 	is_long(t->bytes[4], 20, "bytes of layer 4");
 	access_free(t);
 
+	t = trace("phase,step,layer,expert\n0,0,0,1\n0,0,0,2\n0,0,0,1\n0,1,0,1\n1,2,0,0\n");
+	is_text(list_text(t, &t->prompt), "| 0.1 0.2 warm | 0.1 warm ",
+		"a token of a prompt has each expert once, too");
+	access_free(t);
+
 	t = trace("turn,phase,step,layer,expert\n0,0,0,0,0\n0,1,1,0,1\n3,0,0,0,2\n3,1,1,0,3\n");
 	is_text(list_text(t, &t->play), "| 0.0 warm | 0.1 | 0.2 warm | 0.3 ",
 		"each turn of a conversation has its prompt, and its steps begin anew");

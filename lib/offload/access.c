@@ -370,6 +370,7 @@ list_prompt(struct reader *r)
 	struct access_list *l = &r->t->prompt;
 	long room[2] = {0};
 	int step = 0;
+	struct row_of row = {.layer = -1};
 
 	if (r->prompts)
 		qsort(r->prompt, (size_t)r->prompts, sizeof *r->prompt, by_step);
@@ -377,13 +378,17 @@ list_prompt(struct reader *r)
 		const struct word *w = &r->prompt[i], *before = i ? w - 1 : NULL;
 		const bool token = !before || w->step != before->step || w->part != before->part;
 		step += token;
+		r->stamp += token;
 		if (token || w->what >> SHIFT != before->what >> SHIFT)
 			begin_turn(l, &room[1],
 				   (struct access_turn){.step = step,
 							.layer = (int)(w->what >> SHIFT),
 							.part = w->part,
 							.warm = true});
-		add_item(l, &room[0], w->what);
+		row.layer = w->what >> SHIFT;
+		row.expert = w->what & (ACCESS_EXPERTS - 1);
+		if (first_of_step(r, &row))
+			add_item(l, &room[0], w->what);
 	}
 }
 

@@ -36,8 +36,8 @@ ln(float x)
 }
 
 /*
- * Of a frequency; an item that is listed twice in a turn would make it more than 1.  Here and below
- * floats are compared as whole numbers, which compilers do for many at a time.
+ * Of a frequency, which rounding can bring to 1 and above.  Here and below floats are compared as
+ * whole numbers, which compilers do for many at a time.
  */
 static inline float
 odds(float p)

@@ -13,11 +13,6 @@ rounds=${BENCH_ROUNDS:-4}
 many=1400 steps=12 skip=2
 moe-data chaos --tokens 2000000 -o "$T/data" henon
 
-median() {
-	sort -g "$@" | awk '{ v[NR] = $1 }
-		END { printf "%.9g\n", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'
-}
-
 # run E: seconds of its steps, and of their routing
 run() {
 	moe-train --dim 64 --hidden 64 --layers 2 --heads 4 --top-k 2 --batch 64 --seq 256 \

@@ -14,10 +14,6 @@ python=/usr/bin/python3
 	echo "train: no peer (as root: apt-get install python3-torch libopenblas0-openmp)" >&2
 }
 
-median() {
-	sort -g "$@" | awk '{ v[NR] = $1 }
-		END { if (NR) printf "%.9g\n", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'
-}
 
 # measured FILE COMMAND...: run it quietly, note its memory
 measured() {

@@ -13,9 +13,6 @@ peer=../shared/peers/torch_wrn.py python=/usr/bin/python3
 images=3840 batch=128
 moe-data shapes --samples $images -o "$T/images"
 
-median() {
-	sort -g | awk '{ v[NR] = $1 } END { if (NR) printf "%.9g\n", v[int((NR + 1) / 2)] }'
-}
 # ours DEPTH WIDEN BATCH STEPS: images per second, of the median step but the first
 ours() {
 	moe-train --task classify --dense --depth "$1" --widen "$2" --batch "$3" --steps "$4" \

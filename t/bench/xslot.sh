@@ -16,15 +16,10 @@
 # project is written in: of ReLU, where the shadow spares reads, and of SwiGLU, where none can be
 # spared.  Reading what a token misses takes a few times as long as computing it.  They need 1.5 GB
 # of disk while they are made, and a minute each.
-set -eu
-LC_ALL=C
-B=${B:-bin}
+. t/bench.sh
 rounds=${BENCH_ROUNDS:-3}
-export LC_ALL B
-T=$(mktemp -d "${TMPDIR:-/tmp}/moe-bench.XXXXXX")
 group=/sys/fs/cgroup/memory/moe-bench.$$
 trap 'rmdir $group 2>/dev/null || :; rm -rf "$T"' EXIT
-trap 'exit 1' HUP INT TERM
 tokens=300 readers=32
 
 cat lib/*/*.[ch] cmd/*.[ch] man/*.[1-9] t/*.t t/*.c >"$T/all"
@@ -63,9 +58,6 @@ figure() {
 cpu() {
 	sh -c '"$@" >/dev/null 2>&1; times' sh "$@" |
 		awk -F'[ms ]+' 'NR == 2 { print 60 * $1 + $2 + 60 * $3 + $4 }'
-}
-median() {
-	sort -g "$1" | awk '{ v[NR] = $1 } END { if (NR) print v[int((NR + 1) / 2)] }'
 }
 note() {
 	echo "$2" >>"$T/$1.notes"
